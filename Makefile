@@ -1,0 +1,43 @@
+# `make` lists the targets. Each of them makes .venv and installs what is missing first.
+
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test slow check format clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+install: $(INSTALLED)  ## make .venv and install raysq into it
+
+demo: $(INSTALLED)  ## train MLE, critic and ERAC on the generated demo task into runs/demo
+	$(BIN)/python workflows/erac.py --task demo --output-dir runs/demo
+
+test: $(INSTALLED)  ## run the tests
+	$(BIN)/python -m pytest -m "not slow"
+
+slow: $(INSTALLED)  ## run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+check: $(INSTALLED)  ## lint, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(INSTALLED)  ## mend what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:  ## remove caches and build folders; .venv, data and runs stay
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find raysq workflows tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last: an installation that broke off is repeated.
+$(INSTALLED): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: needs Python 3.11 or newer; name one: make PYTHON=/path/to/python" >&2; exit 2; }
+	test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@

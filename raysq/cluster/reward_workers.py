@@ -1,0 +1,159 @@
+"""Reward workers: Ray processes that score samples while the learner goes on.
+
+Rewards are pure functions, so a call that dies with its worker is made again on the restarted one, and how
+many workers there are changes nothing but the time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from numpy.typing import NDArray
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+
+from raysq.rewards.base import RewardFunction
+from raysq.rewards.scoring import ScoringBatch, payoffs, token_rewards, warm_up
+from raysq.types import Rewards, Samples
+
+MAX_RETRIES = 3
+"""Times a call is repeated when its worker dies under it."""
+
+
+class RewardWorker:
+    """Scores batches; runs as a Ray process, made by ``create_reward_workers``."""
+
+    def __init__(self, reward_function: RewardFunction) -> None:
+        torch.set_num_threads(
+            1
+        )  # stated, not inherited: kernels run on one core, more workers use more cores
+        self._reward_function = reward_function
+        warm_up(reward_function)
+
+    def score(self, batch: ScoringBatch) -> NDArray[np.float64]:
+        """``payoffs`` [M, T + 1] of a batch."""
+        return payoffs(self._reward_function, batch)
+
+    def process_id(self) -> int:
+        """Id of this process; answers once the worker is warm."""
+        return os.getpid()
+
+
+def create_reward_workers(
+    num_workers: int, reward_function: RewardFunction, *, num_cpus: float = 0.0
+) -> list[Any]:
+    """Start reward workers and return their handles, at once; ``RemoteScorer.warm_up`` waits for them.
+
+    Create them in the driver and keep the handles there as long as they are needed; copies may travel to
+    learners. A worker that dies is restarted without bound, a call repeated at most ``MAX_RETRIES`` times.
+
+    Args:
+        num_workers: how many, at least 1.
+        reward_function: what they score with; must be picklable and its class importable on every node.
+        num_cpus: CPUs that each reserves. None by default: scoring takes little, and a fraction reserved can
+            leave a learner without its whole CPU. Reserve where scoring is heavy.
+
+    Raises:
+        ValueError: ``num_workers`` < 1.
+    """
+    if num_workers < 1:
+        raise ValueError(f"num_workers must be at least 1, not {num_workers}")
+    remote_class = ray.remote(
+        num_cpus=num_cpus,
+        max_restarts=-1,
+        max_task_retries=MAX_RETRIES,
+        scheduling_strategy="SPREAD",
+    )(RewardWorker)
+    return [remote_class.remote(reward_function) for _ in range(num_workers)]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteScorer:
+    """A ``RewardScorer`` that deals each batch evenly to reward workers, one call each. Picklable.
+
+    Its methods, and ``result`` of what it submits, raise RuntimeError when a worker is lost for good or
+    does not answer, and the reward function's own exception when that raises.
+    """
+
+    workers: Sequence[Any]
+    """Handles from ``create_reward_workers``."""
+    scale_by_length: bool = True
+    """Whether rewards by token are multiplied by the length of the pair's own reference."""
+    timeout_seconds: float = 600.0
+    """How long a call may take, restarts included [s]."""
+
+    def __post_init__(self) -> None:
+        if not self.workers:
+            raise ValueError("RemoteScorer needs at least one reward worker")
+
+    def submit(
+        self, samples: Samples, references: Sequence[Sequence[NDArray[np.int32]]]
+    ) -> PendingRemoteRewards:
+        """Send the batch off; returns in about a millisecond."""
+        batch = ScoringBatch.of(samples, references)
+        M = len(batch.lengths)
+        num_parts = min(len(self.workers), max(M, 1))
+        bounds = [M * part // num_parts for part in range(num_parts + 1)]
+        calls = [
+            worker.score.remote(batch.between(first, last))
+            for worker, first, last in zip(self.workers, bounds, bounds[1:], strict=False)
+        ]
+        scale = batch.scale(by_length=self.scale_by_length)
+        return PendingRemoteRewards(calls, batch.lengths, scale, samples.targets.device, self.timeout_seconds)
+
+    def warm_up(self) -> None:
+        """Wait until every worker has started and compiled its kernel."""
+        _collect([worker.process_id.remote() for worker in self.workers], self.timeout_seconds)
+
+
+class PendingRemoteRewards:
+    """``PendingRewards`` of calls in flight."""
+
+    def __init__(
+        self,
+        calls: list[Any],
+        lengths: NDArray[np.int64],
+        scale: NDArray[np.float64],
+        device: torch.device,
+        timeout_seconds: float,
+    ) -> None:
+        self.waited_seconds = 0.0
+        self._calls = calls
+        self._lengths = lengths
+        self._scale = scale
+        self._device = device
+        self._timeout_seconds = timeout_seconds
+        self._rewards: Rewards | None = None
+
+    def result(self) -> Rewards:
+        """The rewards, in the order of the samples; waits for the workers that are not done."""
+        if self._rewards is None:
+            started = time.perf_counter()
+            parts = _collect(self._calls, self._timeout_seconds)
+            self.waited_seconds += time.perf_counter() - started
+            self._rewards = token_rewards(np.concatenate(parts), self._lengths, self._scale, self._device)
+        return self._rewards
+
+
+def _collect(calls: list[Any], timeout_seconds: float) -> list[Any]:
+    """Results of calls, in order; an exception of the reward function itself is raised as it is."""
+    try:
+        return ray.get(calls, timeout=timeout_seconds)
+    except RayTaskError:
+        raise
+    except GetTimeoutError as error:
+        raise RuntimeError(
+            f"rewards were not there after {timeout_seconds:g} s: a reward worker hangs, or finds no node to "
+            "start on; see `ray status` and the worker's log, then start the command again to resume"
+        ) from error
+    except RayError as error:
+        raise RuntimeError(
+            f"a reward worker died, and again at each of {MAX_RETRIES} repetitions: see its log for what "
+            "kills it (often memory), then start the command again to resume"
+        ) from error

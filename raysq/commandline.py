@@ -1,0 +1,257 @@
+"""How a command is told its settings: options, a file, the task's defaults; and how it says what is wrong.
+
+    if __name__ == "__main__":
+        sys.exit(run_command(ERACWorkflow, main, description=__doc__, defaults_for=task_defaults))
+
+Layers, the later wins: class defaults (the published setting, or what the recipe makes of it), the task's
+defaults, ``--config FILE`` (JSON or TOML), the command line. Whatever a user can get wrong ends as one line
+on stderr and status 2, before anything else has begun.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import shlex
+import sys
+import tomllib
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, PydanticUndefined
+
+from raysq.config import Config, UserError, as_typed
+from raysq.options import COMMANDS, Option, alternatives, help_text, options_of, spelling
+
+C = TypeVar("C", bound=Config)
+Options = Mapping[str, Option]
+DefaultsFor = Callable[[Mapping[str, object]], Mapping[str, object]]
+"""From the top-level values given so far (as typed, not yet validated) to defaults by dotted key."""
+OUT_OF_RANGE = {"greater_than_equal", "greater_than", "less_than_equal", "less_than", "multiple_of"}
+WRONG_KIND = re.compile("missing|too_long|literal_error|finite_number|.*_(parsing|type|from_float)")
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value from outside."""
+
+    value: object
+    place: str
+    """As a message names it: ``--erac.tau -1``, ``erac.tau = -1 in FILE``."""
+
+
+def run_command(
+    config_class: type[C],
+    main: Callable[[C], int | None],
+    *,
+    description: str | None,
+    prog: str | None = None,
+    defaults_for: DefaultsFor | None = None,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parse the command line, call ``main`` with the settings and return the exit status.
+
+    It is what ``main`` returns (None: 0); 2 for a UserError, from here or from ``main``, with one line on
+    stderr; 130 for an interruption. Other exceptions are faults of the program and keep their traceback.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    prog = prog or f"python {sys.argv[0]}"
+    try:
+        config = parse(
+            config_class, argv, prog=prog, description=description or "", defaults_for=defaults_for
+        )
+        return main(config) or 0
+    except UserError as error:
+        if "--debug" in argv:
+            traceback.print_exc()
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def parse(
+    config_class: type[C],
+    argv: Sequence[str],
+    *,
+    prog: str,
+    description: str,
+    defaults_for: DefaultsFor | None = None,
+) -> C:
+    """The settings that a command line means.
+
+    ``--help`` and ``--print-config`` print and raise ``SystemExit(0)``. ``defaults_for`` gives the task's
+    defaults; those of stages that this workflow does not have are passed over.
+
+    Raises:
+        UserError: names the first thing that is wrong, and the remedy.
+    """
+    options = {option.key: option for option in options_of(config_class)}
+    arguments = list(_split(argv))
+    commands = {name for name, _, _ in arguments} & COMMANDS.keys()
+    if "help" in commands:
+        print(help_text(config_class, prog, description))
+        raise SystemExit(0)
+    from_files: dict[str, Given] = {}
+    typed: dict[str, Given] = {}
+    for key, option, text in arguments:
+        if key == "config":
+            from_files |= _read_file(text, options)
+        elif key not in COMMANDS:
+            typed[key] = _read_argument(key, option, text, options)
+        elif text is not None:
+            raise UserError(f"{option} takes no value, got {shlex.quote(text)}")
+    given = from_files | typed
+    if defaults_for is not None:
+        top = {key: option.default for key, option in options.items() if "." not in key}
+        top |= {key: item.value for key, item in given.items() if "." not in key}
+        given = _read_task_defaults(defaults_for(top), options) | given
+    config = _build(config_class, options, given)
+    if "print_config" in commands:
+        print(config.model_dump_json(indent=2))
+        raise SystemExit(0)
+    return config
+
+
+def _split(argv: Sequence[str]) -> Iterator[tuple[str, str, str | None]]:
+    """Key, option as typed, and text of its value of each ``--key value``, ``--key=value`` or ``--key``."""
+    arguments = ["--help" if argument == "-h" else argument for argument in argv]
+    while arguments:
+        argument = arguments.pop(0)
+        if not argument.startswith("--") or argument == "--":
+            raise UserError(f"unexpected argument {shlex.quote(argument)}: settings are written --NAME VALUE")
+        option, equals, text = argument.partition("=")
+        value: str | None = text if equals else None
+        if not equals and arguments and not arguments[0].startswith("--"):
+            value = arguments.pop(0)
+        yield option[2:].replace("-", "_"), option, value
+
+
+def _read_argument(key: str, typed: str, text: str | None, options: Options) -> Given:
+    if key not in options:
+        raise UserError(f"unknown option {typed}{_suggestion(key, [*options, *COMMANDS], spelling)}")
+    option = options[key]
+    if text is not None:
+        return Given(option.read(text), f"{typed} {shlex.quote(text)}")
+    if option.type is bool:
+        return Given(True, typed)
+    raise UserError(f"{typed} needs a value: {option.allowed}")
+
+
+def _read_file(name: str | None, options: Options) -> dict[str, Given]:
+    """The settings in a file, types checked strictly: a text is no number there, nor a number a text."""
+    if name is None:
+        raise UserError("--config needs a value: a JSON or TOML file")
+    loads = {".json": json.loads, ".toml": tomllib.loads}.get(Path(name).suffix)
+    if loads is None:
+        raise UserError(f"--config {name}: must end in .json or .toml")
+    try:
+        tree = loads(Path(name).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--config {name}: cannot be read: {error.strerror}") from error
+    except ValueError as error:  # of either syntax, and of text that is not UTF-8
+        raise UserError(f"--config {name}: not valid {Path(name).suffix[1:].upper()}: {error}") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"--config {name}: must hold a table of settings, not {json.dumps(tree)}")
+    given = {}
+    for key, value in _leaves(tree, options):
+        if key not in options:
+            raise UserError(f"unknown key {key} in {name}{_suggestion(key, options, str)}")
+        literal = json.dumps(value, default=str)
+        given[key] = Given(value, f"{key} = {literal} in {name}")
+        try:
+            TypeAdapter(options[key].annotation).validate_json(literal, strict=True)
+        except ValidationError as error:
+            raise UserError(f"{given[key].place}: must be {options[key].allowed}") from error
+    return given
+
+
+def _leaves(tree: Mapping[str, object], options: Options, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Dotted keys and values of a tree whose keys may themselves be dotted."""
+    for name, value in tree.items():
+        key = prefix + name.replace("-", "_")
+        if isinstance(value, dict) and key not in options:
+            yield from _leaves(value, options, key + ".")
+        else:
+            yield key, value
+
+
+def _read_task_defaults(defaults: Mapping[str, object], options: Options) -> dict[str, Given]:
+    """What the task says about this workflow: a task has settings for the stages of all workflows."""
+    sections = {key.rpartition(".")[0] for key in options}
+    given = {}
+    for key, value in defaults.items():
+        if key in options:
+            given[key] = Given(value, f"{key} = {as_typed(value)} in the task's defaults")
+        elif key.rpartition(".")[0] in sections:
+            raise UserError(f"unknown key {key} in the task's defaults{_suggestion(key, options, str)}")
+    return given
+
+
+def _suggestion(key: str, known_keys: Iterable[str], write: Callable[[str], str]) -> str:
+    """``; did you mean ...?`` from a wrong key: a stage, a field without its stage, or a misspelling."""
+    known_keys = list(known_keys)
+    if any(known.startswith(f"{key}.") for known in known_keys):
+        return f": it is a group of settings, written {write(key)}.NAME; see --help"
+    same_field = [known for known in known_keys if known.endswith(f".{key}")]
+    close = difflib.get_close_matches(key, known_keys, n=1)
+    meant = same_field or close
+    return f"; did you mean {alternatives(map(write, meant))}?" if meant else "; --help lists all"
+
+
+def _build(config_class: type[C], options: Options, given: Mapping[str, Given]) -> C:
+    """The validated tree: what was given over the defaults."""
+    tree: dict[str, Any] = {}
+    for key, option in options.items():
+        value = given[key].value if key in given else option.default
+        if value is not PydanticUndefined:
+            *path, name = key.split(".")
+            node = tree
+            for section in path:
+                node = node.setdefault(section, {})
+            node[name] = value
+    try:
+        return config_class.model_validate(tree)
+    except ValidationError as error:
+        places = {
+            key: given[key].place if key in given else f"{spelling(key)} {as_typed(option.default)}"
+            for key, option in options.items()
+        }
+        first, *others = error.errors(include_url=False)
+        more = f" (and {len(others)} more)" if others else ""
+        raise UserError(_explain(first, options, places) + more) from error
+
+
+def _explain(error: ErrorDetails, options: Options, places: Mapping[str, str]) -> str:
+    """One line: the field as the user would type it, its value, and what it must be."""
+    path = [str(part) for part in error["loc"]]
+    said = str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"]
+    for length in range(len(path), 0, -1):  # the error may lie inside a leaf, in an element of a tuple
+        option = options.get(".".join(path[:length]))
+        if option is None:
+            continue
+        if error["type"] == "missing" and length == len(path):
+            return f"{option.usage} is required: {option.description}"
+        if error["type"] in OUT_OF_RANGE:
+            said = f"must be {option.range}"
+        elif WRONG_KIND.fullmatch(error["type"]):
+            said = f"must be {option.allowed}"
+        return f"{places[option.key]}: {said}"
+    return _explain_combination(said, ".".join(path), options, places)
+
+
+def _explain_combination(said: str, section: str, options: Options, places: Mapping[str, str]) -> str:
+    """Writes the fields that a model validator named in backticks as options, and adds their values."""
+    prefix = f"{section}." if section else ""
+    named = [prefix + name for name in re.findall(r"`([\w.]+)`", said) if prefix + name in options]
+    for key in named:
+        said = said.replace(f"`{key.removeprefix(prefix)}`", spelling(key))
+    if named:
+        return f"{said} (now {', '.join(places[key] for key in dict.fromkeys(named))})"
+    return f"{section}: {said}" if section else said

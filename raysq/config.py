@@ -1,0 +1,149 @@
+"""What can be set: frozen, validated trees of settings, the same dotted keys everywhere.
+
+A workflow is configured by one tree: a ``WorkflowConfig`` with one field per stage. A leaf is named by its
+dotted key (``erac.tau``) on the command line (``raysq/commandline.py``), in sweeps, in MLflow's parameters
+and in the identities of stages. This module imports neither torch nor Ray, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Scalar = bool | int | float | str | None
+
+
+class UserError(Exception):
+    """A user's mistake: one line that says what is wrong and the remedy. A command ends with status 2."""
+
+
+class Config(BaseModel):
+    """Base of all settings: frozen, no unknown keys, no NaN; a class's defaults are its published setting.
+
+    Every field has a docstring below it, which ``--help`` shows. A unit stands in brackets at its very end,
+    ``"How long the dev score may stand still [epochs]."``; ranges and choices are read from the constraints
+    and are written nowhere else.
+
+    A field validator raises ``ValueError("must be ...")``. A model validator names the fields that do not go
+    together in backticks, ``ValueError("`tau` must be above 0 with `entropy`")``: the command line writes
+    them as options and adds their values.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        validate_default=True,
+    )
+
+
+def as_typed(value: object) -> str:
+    """The value as one types it on the command line: ``true``, ``none``, ``0.9,0.999``."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (tuple, list)):
+        return ",".join(as_typed(element) for element in value)
+    return str(value)
+
+
+def flatten(config: Config) -> dict[str, Scalar]:
+    """The leaves of a tree by dotted key; paths and sequences become text.
+
+    ``flatten(WorkflowConfig())["num_learners"] == 1``; a stage's field is ``"erac.tau"``.
+    """
+    flat: dict[str, Scalar] = {}
+    for name, value in config:
+        if isinstance(value, Config):
+            flat.update({f"{name}.{key}": leaf for key, leaf in flatten(value).items()})
+        else:
+            flat[name] = value if isinstance(value, Scalar) else as_typed(value)
+    return flat
+
+
+def digest(mapping: Mapping[str, object]) -> str:
+    """sha256 (hex) of a mapping of JSON values; the order of its keys does not matter, floats count exactly.
+
+    Raises TypeError for what JSON cannot hold and ValueError for NaN and infinities.
+    """
+    canonical = json.dumps(mapping, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class NetworkConfig(Config):
+    """Sizes and form of the policy and of its critic (Dai et al. 2018, section 6.1)."""
+
+    embedding_size: int = Field(256, ge=1)
+    """Width of the word vectors [units]."""
+    hidden_size: int = Field(256, ge=2, multiple_of=2)
+    """Width of the LSTMs; each direction of the encoder has half of it [units]."""
+    attention: Literal["dot", "additive"] = "dot"
+    """How the policy scores source positions: dot product (Luong) or one-layer perceptron (Bahdanau)."""
+    critic_attention: Literal["dot", "additive"] = "additive"
+    """How the critic scores positions of the reference."""
+    input_feeding: bool = False
+    """Whether the previous attention vector is read with the next word, in policy and critic alike."""
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """Share of the policy's attention vector dropped in training; the critic has none."""
+    init_range: float = Field(0.1, gt=0)
+    """All parameters start uniform in plus or minus this."""
+
+
+class DecodingConfig(Config):
+    """How hypotheses are decoded for scoring."""
+
+    beam_size: int = Field(5, ge=1)
+    """Hypotheses kept per sentence; 1 is greedy decoding [hypotheses]."""
+    max_length: int = Field(100, ge=1)
+    """Longest hypothesis, its eos counted [tokens]."""
+    length_normalisation: float = Field(0.0, ge=0)
+    """Exponent a in log p(y) / |y|^a, by which finished hypotheses are ranked; 0 ranks by their sum."""
+    batch_size: int = Field(100, ge=1)
+    """Decoded together; the hypotheses do not depend on it [sentences]."""
+
+
+class WorkflowConfig(Config):
+    """What every workflow can be told; a workflow adds one field per stage."""
+
+    task: str = "demo"
+    """Data, networks, reward and metric, by name; the task also gives the stages its own defaults."""
+    data_dir: Path | None = None
+    """Folder that workflows/prepare.py wrote; none: the task generates its own data (demo tasks do)."""
+    seed: int = Field(1, ge=0)
+    """Source of all randomness: the same seed and settings give the same model."""
+    output_dir: Path | None = None
+    """Where results go; none: runs/<workflow>-<task>-seed<seed>."""
+    store_dir: Path | None = None
+    """Where finished stages live and are found again; none: the folder "stages" beside the output folder."""
+    tracking_uri: str | None = None
+    """MLflow's store; none: the SQLite file mlflow.db beside the output folder."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks train; auto takes a GPU when there is one for every learner."""
+    num_learners: int = Field(1, ge=0)
+    """Processes that share each batch; results do not depend on it. 0 trains in this process, without Ray."""
+    num_reward_workers: int = Field(1, ge=1)
+    """Processes that score samples; results do not depend on it."""
+    threads_per_learner: int = Field(0, ge=0)
+    """Threads of each learner's arithmetic; 0: all cores but one, divided by the learners."""
+    reuse: Literal["auto", "same-config", "never"] = "auto"
+    """What to do with stages trained before. auto: a finished stage with the same settings, data, parents and
+    package sources is taken from the store, an unfinished one continues. same-config: also when only the
+    package's sources have changed. never: this workflow trains all its stages itself; repeated after an
+    interruption it continues its own, repeated after its end it trains them afresh."""
+    checkpoint_minutes: float = Field(5.0, gt=0)
+    """Time between two checkpoints; every evaluation writes one too [minutes]."""
+    quiet: bool = False
+    """Print the results only, no progress."""
+    verbose: bool = False
+    """Print more: Ray's own log lines too."""
+
+    @model_validator(mode="after")
+    def _one_loudness(self) -> WorkflowConfig:
+        if self.quiet and self.verbose:
+            raise ValueError("`quiet` and `verbose` exclude each other: give one of them")
+        return self

@@ -1,0 +1,1 @@
+"""Line-aligned text, vocabularies, memory-mapped shards and deterministic batches."""

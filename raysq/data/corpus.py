@@ -1,0 +1,208 @@
+"""Line-aligned text: reading it, splitting it into words, cleaning it.
+
+A line ends at ``\\n`` and nowhere else: U+2028, form feeds and the like are characters of a line, so the two
+sides of a corpus stay aligned. Words are what `str.split` finds, hence ``" ".join(words).split() == words``.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import itertools
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal, Protocol, cast
+
+from raysq.config import Config, UserError
+
+SplitName = Literal["train", "dev", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "dev", "test")
+DropReason = Literal["empty", "too_long", "ratio"]
+Tokenise = Callable[[str], list[str]]
+"""A line of text to its words."""
+
+
+class Fingerprint(Config):
+    """Identity of one side of one split of the text."""
+
+    name: str
+    """File name without its folder, or where generated text came from."""
+    sha256: str
+
+
+class ParallelText(Protocol):
+    """Pairs of lines (source, target) by split, read as often as asked."""
+
+    def pairs(self, split: SplitName) -> Iterator[tuple[str, str]]:
+        """The pairs of a split in order."""
+
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """Identity of the text, by ``<split>.source`` and ``<split>.target``."""
+
+
+@dataclass(frozen=True)
+class FileText:
+    """Text in pairs of line-aligned files, plain or ``.gz``."""
+
+    files: Mapping[SplitName, tuple[Path, Path]]
+    """Source and target file of every split."""
+
+    def pairs(self, split: SplitName) -> Iterator[tuple[str, str]]:
+        """The pairs of a split, streaming. Raises UserError as `read_pairs` does."""
+        return read_pairs(*self.files[split])
+
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """Name and sha256 of each file as it lies on disk. Raises UserError if one is missing."""
+        return {
+            f"{split}.{side}": Fingerprint(name=path.name, sha256=sha256_of(path))
+            for split in SPLITS
+            for side, path in zip(("source", "target"), self.files[split], strict=True)
+        }
+
+
+@dataclass(frozen=True)
+class GeneratedText:
+    """Text that a program made, held in memory."""
+
+    name: str
+    """Where it came from."""
+    splits: Mapping[SplitName, Sequence[tuple[str, str]]]
+
+    def pairs(self, split: SplitName) -> Iterator[tuple[str, str]]:
+        """The pairs of a split."""
+        return iter(self.splits[split])
+
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """sha256 of each side's lines."""
+        return {
+            f"{split}.{side}": Fingerprint(
+                name=self.name, sha256=_sha256_of_lines(pair[k] for pair in self.splits[split])
+            )
+            for split in SPLITS
+            for k, side in enumerate(("source", "target"))
+        }
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """Lines of a UTF-8 file without their ``\\n``, plain or (by its suffix ``.gz``) compressed, streaming.
+
+    Blank lines are lines; a byte order mark at the start is not text.
+
+    Raises:
+        UserError: the file is missing, empty, a damaged ``.gz`` or not UTF-8.
+    """
+    number = 0
+    try:
+        with _open(path) as file:
+            for number, raw in enumerate(file, start=1):
+                yield _decode(raw, path, number)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        # gzip reads ahead, so the line is only the last one that came out whole.
+        message = f"{path}: damaged .gz after line {number} ({error}): fetch or compress it again"
+        raise UserError(message) from error
+    if number == 0:
+        raise UserError(f"{path}: line 1 is missing, the file is empty: give a file with text")
+
+
+def read_pairs(source: Path, target: Path) -> Iterator[tuple[str, str]]:
+    """Pairs of lines of two line-aligned files, streaming.
+
+    Raises:
+        UserError: as `read_lines`, or the files have different numbers of lines.
+    """
+    sides = read_lines(source), read_lines(target)
+    for number, (left, right) in enumerate(itertools.zip_longest(*sides), start=1):
+        if left is None or right is None:
+            shorter, longer = (source, target) if left is None else (target, source)
+            rest = sides[0] if right is None else sides[1]
+            total = number + sum(1 for _ in rest)
+            raise UserError(
+                f"{shorter} ends before line {number} but {longer} has {total} lines: "
+                "line n of one must translate line n of the other, align the files"
+            )
+        yield left, right
+
+
+def split_words(line: str) -> list[str]:
+    """Words of a line that is already tokenised."""
+    return line.split()
+
+
+def moses_tokeniser(language: str, normalise_punctuation: bool = False) -> Tokenise:
+    """The Moses tokeniser with its default options: not aggressive, ``'`` escaped as ``&apos;`` etc.
+
+    Args:
+        language: two-letter code; it chooses the abbreviations that keep their full stop.
+        normalise_punctuation: first apply Moses' normalize-punctuation (quotation marks, spaces).
+
+    Raises:
+        UserError: Moses knows nothing of the language (it would take English abbreviations unasked).
+    """
+    from sacremoses import MosesPunctNormalizer, MosesTokenizer  # 0.2 s
+    from sacremoses.corpus import NonbreakingPrefixes
+
+    if language not in NonbreakingPrefixes().available_langs:
+        raise UserError(f"Moses has no rules for {language!r}: tokenise beforehand, then --tokeniser none")
+    tokenizer = MosesTokenizer(language)
+    normalise = MosesPunctNormalizer(language).normalize if normalise_punctuation else str
+
+    def tokenise(line: str) -> list[str]:
+        return cast("str", tokenizer.tokenize(normalise(line), return_str=True, escape=True)).split()
+
+    return tokenise
+
+
+def drop_reason(source_words: int, target_words: int, max_length: int, max_ratio: float) -> DropReason | None:
+    """Why a training pair of these lengths is left out, or None; the rule of Moses' clean-corpus-n.
+
+    Dropped are pairs with an empty side, a side of more than ``max_length`` words, or one side more than
+    ``max_ratio`` times as long as the other (0: any ratio will do). The first reason counts.
+    """
+    shorter, longer = sorted((source_words, target_words))
+    if shorter == 0:
+        return "empty"
+    if longer > max_length:
+        return "too_long"
+    if max_ratio > 0 and longer > max_ratio * shorter:
+        return "ratio"
+    return None
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file in hexadecimal.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}: check the path") from error
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return cast("BinaryIO", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}: check the path") from error
+
+
+def _decode(raw: bytes, path: Path, number: int) -> str:
+    try:
+        line = raw.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: line {number}, byte {error.start + 1} of the line (0x{raw[error.start]:02x}) is not "
+            "UTF-8: mend the line or convert the file, for instance with iconv -t UTF-8"
+        ) from error
+    return (line.removeprefix("\ufeff") if number == 1 else line).removesuffix("\n")
+
+
+def _sha256_of_lines(lines: Iterator[str]) -> str:
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(f"{line}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,213 @@
+"""Decodes a split and scores it; measures how far a critic can be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from sacrebleu.metrics.bleu import BLEU
+
+from raysq.algorithms import CriticTraining, Networks
+from raysq.algorithms.base import critic_head, policy_head, reference_samples
+from raysq.algorithms.critic import Rows, critic_features, policy_features
+from raysq.algorithms.randomness import Randomness
+from raysq.config import DecodingConfig
+from raysq.data.batches import collate, evaluation_batches
+from raysq.data.corpus import SplitName
+from raysq.data.shards import Corpus, Split
+from raysq.decoding import beam_search, sample
+from raysq.losses import chosen_q, cross_entropy, state_value, td_targets, vocabulary_values
+from raysq.models import Seq2Seq
+from raysq.rewards import SentenceBleu
+from raysq.rewards.scoring import LocalScorer
+from raysq.training.collective import Collective
+from raysq.types import SPECIALS, UNK, Batch
+
+UNKNOWN = SPECIALS[UNK]
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusScore:
+    """Corpus BLEU with what is needed to read it."""
+
+    bleu: float
+    """In percent."""
+    signature: str
+    brevity_penalty: float
+    length_ratio: float
+    """Words of the hypotheses over words of the references."""
+
+    def row(self) -> dict[str, Any]:
+        """For result.json."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> CorpusScore:
+    """BLEU of tokenised text through sacreBLEU without tokenisation and smoothing: multi-bleu.perl's number.
+
+    An unknown word in a reference matches nothing, not even an unknown word in a hypothesis.
+    """
+    metric = BLEU(tokenize="none", smooth_method="none", force=True)
+    visible = [" ".join("<unk:reference>" if w == UNKNOWN else w for w in r.split()) for r in references]
+    score = metric.corpus_score(list(hypotheses), [visible])
+    ratio = score.sys_len / max(1, score.ref_len)
+    return CorpusScore(score.score, str(metric.get_signature()), score.bp, ratio)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluator:
+    """Evaluates networks on a split, each learner its share; every learner gets the whole result."""
+
+    corpus: Corpus
+    decoding: DecodingConfig
+    collective: Collective
+    device: str
+    seed: int
+
+    def batches(self, split: Split) -> list[Batch]:
+        """This learner's share of a split, by length."""
+        parts = evaluation_batches(split, self.decoding.batch_size)
+        mine = parts[self.collective.rank :: self.collective.world_size]
+        return [collate(split, ids).to(self.device) for ids in mine]
+
+    @torch.no_grad()
+    def decode(self, policy: Seq2Seq, split_name: SplitName) -> list[str]:
+        """Beam-search hypotheses of the whole split, in its order, as tokenised text."""
+        split, vocabulary = self.corpus.splits[split_name], self.corpus.target_vocabulary
+        found: list[tuple[int, str]] = []
+        for batch in self.batches(split):
+            results = beam_search(
+                policy,
+                policy.encode(batch.source, batch.source_mask),
+                beam_size=self.decoding.beam_size,
+                max_length=self.decoding.max_length,
+                length_exponent=self.decoding.length_normalisation,
+            )
+            for example, hypotheses in zip(batch.example_ids.tolist(), results, strict=True):
+                found.append((example, " ".join(vocabulary.decode(hypotheses[0].tokens))))
+        return [text for _, text in sorted(self.collective.gather(found))]
+
+    def policy_scores(
+        self, policy: Seq2Seq, split_name: SplitName, *, num_samples: int = 1
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Corpus BLEU of the decoded split, mean sentence BLEU of samples, perplexity; and the hypotheses."""
+        split = self.corpus.splits[split_name]
+        hypotheses = self.decode(policy, split_name)
+        references = [split.target_text(i) for i in range(len(split))]
+        score = corpus_bleu(hypotheses, references)
+        samples = self._sample_scores(policy, split, num_samples)
+        return score.row() | samples, hypotheses
+
+    @torch.no_grad()
+    def _sample_scores(self, policy: Seq2Seq, split: Split, num_samples: int) -> dict[str, float]:
+        """Mean sentence BLEU (percent) and length of samples, no dropout; perplexity of references."""
+        scorer = LocalScorer(SentenceBleu())
+        bleu, words, log_loss, tokens = 0.0, 0.0, 0.0, 0.0
+        for i, batch in enumerate(self.batches(split)):
+            memory = policy.encode(batch.source, batch.source_mask)
+            place = i * self.collective.world_size + self.collective.rank
+            randomness = Randomness(self.seed, "evaluation", place)
+            T = batch.longest_reference + 10
+            uniforms = randomness.uniforms("samples", batch, num_samples, T)
+            drawn = sample(policy, memory.repeat(num_samples), uniforms, num_per_example=num_samples)
+            bleu += float(scorer.submit(drawn, batch.references).result().sequence.sum())
+            words += float(drawn.lengths.sum())
+            gold = reference_samples(batch)
+            features = policy.features(memory, gold.inputs)[gold.mask]
+            losses = vocabulary_values(
+                lambda logits, targets: {"loss": cross_entropy(logits, targets)[0]},
+                (policy_head(policy, features),),
+                rows=(gold.targets[gold.mask],),
+            )
+            log_loss += float(losses["loss"].sum())
+            tokens += len(losses["loss"])
+        bleu, words, log_loss, tokens = self.collective.sums([bleu, words, log_loss, tokens], self.device)
+        n = len(split) * num_samples
+        return {
+            "sample_bleu": 100 * bleu / n,
+            "sample_length": words / n,
+            "perplexity": math.exp(min(log_loss / tokens, 700.0)),
+        }
+
+    @torch.no_grad()
+    def critic_scores(
+        self, networks: Networks, algorithm: CriticTraining, split_name: SplitName
+    ) -> dict[str, Any]:
+        """How well the critic predicts: one sample a sentence, V from the online critic.
+
+        Returns:
+            ``td_error`` mean |Qhat - Q|; ``explained`` the share of the variance of the Monte-Carlo return
+            that Q explains, 1 - mean (G - Q)^2 / var G; ``correlation`` of Q and G, over all positions and
+            by position; G_t = r_t + sum_{k > t} (r_k - tau log pi(y_k)), the return whose mean is Q.
+        """
+        scorer = LocalScorer(SentenceBleu())
+        drawing = algorithm.model_copy(update={"num_samples": 1})
+        errors: list[float] = []
+        points: list[tuple[int, float, float]] = []
+        for i, batch in enumerate(self.batches(self.corpus.splits[split_name])):
+            place = i * self.collective.world_size + self.collective.rank
+            randomness = Randomness(self.seed, "evaluation", place)
+            batch_errors, batch_points = _critic_points(drawing, networks, batch, randomness, scorer)
+            errors += batch_errors
+            points += batch_points
+        errors, points = self.collective.gather(errors), self.collective.gather(points)
+        position, q, returns = (np.array(column) for column in zip(*points, strict=True))
+        by_position = {
+            int(t) + 1: _correlation(q[position == t], returns[position == t])
+            for t in np.unique(position)
+            if (position == t).sum() >= 30
+        }
+        return {
+            "td_error": float(np.mean(errors)),
+            "explained": float(1 - np.mean((returns - q) ** 2) / max(returns.var(), 1e-12)),
+            "correlation": _correlation(q, returns),
+            "correlation_by_position": by_position,
+        }
+
+
+def _critic_points(
+    algorithm: CriticTraining,
+    networks: Networks,
+    batch: Batch,
+    randomness: Randomness,
+    scorer: LocalScorer,
+) -> tuple[list[float], list[tuple[int, float, float]]]:
+    """|TD error| of every row; (position, Q, Monte-Carlo return) of every word (eos earns nothing)."""
+    critic, _ = networks.critics()
+    drawn = algorithm.draw(batch, networks, randomness)
+    rewards = scorer.submit(drawn, batch.references).result()
+    rows = Rows.of(drawn)
+    features = critic_features(critic, batch, drawn)
+    values = vocabulary_values(
+        partial(
+            state_value, tau=algorithm.target_tau(), restrict_forced_eos=algorithm.forced_eos == "restricted"
+        ),
+        (
+            policy_head(networks.policy, policy_features(networks.policy, batch, drawn)),
+            critic_head(critic, features),
+        ),
+        rows=(rows.forced_eos, rows.tokens),
+    )
+    q = chosen_q(features, critic.output.weight, critic.output.bias, rows.tokens)
+    token_rewards = rewards.token[drawn.mask].to(q.dtype)
+    error = (td_targets(token_rewards, values["state_value"], rows.last) - q).abs()
+    soft = torch.zeros_like(drawn.mask, dtype=q.dtype)
+    soft[drawn.mask] = token_rewards - algorithm.target_tau() * values["log_prob"]
+    from_here_on = soft.flip(1).cumsum(1).flip(1)[drawn.mask]
+    returns = from_here_on + algorithm.target_tau() * values["log_prob"]
+    position = torch.arange(drawn.mask.shape[1], device=q.device).expand_as(drawn.mask)[drawn.mask]
+    word = ~rows.last
+    triples = zip(position[word].tolist(), q[word].tolist(), returns[word].tolist(), strict=True)
+    return error.tolist(), list(triples)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's r; 0 where one side is constant."""
+    if a.std() < 1e-12 or b.std() < 1e-12:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])

@@ -1,0 +1,26 @@
+"""Maximum likelihood by row."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Negative log-likelihood of the target, Dai et al. (2018) Eq. 1 by token.
+
+    loss = -log pi(y), pi = softmax(logits);  d loss / d logit_w = pi_w - [w = y].
+
+    Args:
+        logits: [n, V]; overwritten.
+        targets: [n] ids.
+
+    Returns:
+        Loss [n], gradient [n, V], no further values.
+    """
+    log_probs = torch.log_softmax(logits, dim=1)
+    column = targets.unsqueeze(1)
+    loss = -log_probs.gather(1, column).squeeze(1)
+    gradient = log_probs.exp_()
+    gradient.scatter_add_(1, column, torch.full_like(column, -1, dtype=gradient.dtype))
+    return loss, gradient, {}

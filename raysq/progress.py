@@ -1,0 +1,71 @@
+"""Progress of a run: a live bar on a terminal, plain lines otherwise; fed with the journals' records."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from raysq.recipe import PlannedStage
+from raysq.training.journal import Record
+
+PLAIN_SECONDS = 10.0
+"""Least time between two plain lines of training; evaluations are always shown."""
+
+
+class Progress:
+    """Shows where the stages stand; ``show`` is called from one thread for every new record."""
+
+    def __init__(self, console: Console, stages: list[PlannedStage]) -> None:
+        self._console = console
+        self._stages = {s.record["run_id"]: s for s in stages if s.record.get("run_id")}
+        self._last_line = time.monotonic()
+        self._bar: Bar | None = None
+        if console.is_terminal and not console.quiet:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+            tail = (TimeRemainingColumn(), TextColumn("{task.fields[news]}"))
+            self._bar = Bar(*columns, *tail, console=console)
+            self._bar.start()
+            self._rows = {
+                run_id: self._bar.add_task(s.spec.name, total=s.spec.most_updates, news="")
+                for run_id, s in self._stages.items()
+            }
+
+    def show(self, run_id: str, record: Record) -> None:
+        """One record of a stage's journal."""
+        stage = self._stages[run_id].spec.name
+        news = _news(record.metrics)
+        evaluation = any(name.startswith("dev/") for name in record.metrics)
+        if self._bar is not None:
+            self._bar.update(self._rows[run_id], completed=record.step, news=news)
+            if not evaluation:
+                return
+        elif not evaluation and time.monotonic() - self._last_line < PLAIN_SECONDS:
+            return
+        self._last_line = time.monotonic()
+        self._console.print(f"{stage} update {record.step}: {news}", highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+SHOWN = {
+    "dev/bleu": "dev BLEU {:.2f}",
+    "dev/sample_bleu": "sample BLEU {:.2f}",
+    "dev/perplexity": "perplexity {:.2f}",
+    "dev/td_error": "dev |TD error| {:.3f}",
+    "dev/explained": "explained {:.2f}",
+    "dev/correlation": "correlation {:.2f}",
+    "train/nll": "loss {:.3f}",
+    "train/td_error": "|TD error| {:.3f}",
+    "train/sample_bleu": "sample BLEU {:.1f}",
+    "train/tokens_per_second": "{:.0f} tokens/s",
+}
+
+
+def _news(metrics: dict[str, float]) -> str:
+    return ", ".join(text.format(metrics[name]) for name, text in SHOWN.items() if name in metrics)

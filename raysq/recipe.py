@@ -1,0 +1,178 @@
+"""A workflow as data: named stages, what each starts from, and the identity by which finished ones are found.
+
+ERAC = Recipe("erac", stages=(
+    Stage("mle", Mle()),
+    Stage("critic", CriticTraining(), policy="mle"),
+    Stage("erac", ActorCritic(), policy="mle", critic="critic"),
+))
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from pydantic import create_model
+
+from raysq.algorithms import Algorithm, Mle
+from raysq.config import DecodingConfig, NetworkConfig, WorkflowConfig, digest, flatten
+from raysq.training.journal import replace_json
+from raysq.training.stage import StageSpec
+
+RECORD = "stage.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of a recipe: an algorithm with this workflow's defaults, and the stages it starts from."""
+
+    name: str
+    algorithm: Algorithm
+    policy: str | None = None
+    """Stage whose best policy it starts from; none: a fresh one."""
+    critic: str | None = None
+    """Stage whose best critic it starts from; none: a fresh one, where one is needed."""
+    like: str | None = None
+    """A control without own settings: this stage's optimiser and schedule, for as many updates."""
+
+
+class TrainingConfig(WorkflowConfig):
+    """Options of every workflow that trains."""
+
+    network: NetworkConfig = NetworkConfig()
+    """Networks of all stages."""
+    decoding: DecodingConfig = DecodingConfig()
+    """Decoding of dev and test."""
+
+
+class ControlledConfig(TrainingConfig):
+    """Options of a workflow with a control stage."""
+
+    control: bool = False
+    """Train the control too: the same actor continued by MLE alone, with the joint stage's optimiser and
+    selection, for as many updates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A workflow: its stages in order, each able to use those before it."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    control: Stage | None = None
+    """Appended with ``--control``."""
+
+    def config_class(self) -> type[TrainingConfig]:
+        """The workflow's settings: the common options and a section for every stage."""
+        sections = {s.name: (type(s.algorithm), s.algorithm) for s in self.stages}
+        base = ControlledConfig if self.control else TrainingConfig
+        made = create_model(f"{self.name.title()}Config", __base__=base, **cast(dict[str, Any], sections))
+        made.__doc__ = f"Settings of the workflow {self.name}."
+        for stage in self.stages:
+            made.model_fields[
+                stage.name
+            ].description = f"Stage {stage.name}: {(type(stage.algorithm).__doc__ or '').splitlines()[0]}"
+        return made
+
+    def stages_of(self, config: TrainingConfig) -> list[Stage]:
+        """The stages with their resolved settings, the control's taken from the stage it is like."""
+        stages = [Stage(s.name, getattr(config, s.name), s.policy, s.critic, s.like) for s in self.stages]
+        if self.control is not None and isinstance(config, ControlledConfig) and config.control:
+            model = next(s for s in stages if s.name == self.control.like).algorithm
+            schedule = {name: getattr(model, name) for name in Algorithm.model_fields}
+            algorithm = Mle.model_validate(schedule)
+            stages.append(Stage(self.control.name, algorithm, self.control.policy, like=self.control.like))
+        return stages
+
+
+Action = Literal["train", "resume", "reuse"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStage:
+    """A stage with its place in the store and what is to be done about it."""
+
+    spec: StageSpec
+    identity: str
+    """Digest of everything that can change the stage's result, the package's sources apart."""
+    action: Action
+    record: dict[str, Any]
+    """Content of stage.json: identity, settings, parents, run id."""
+
+    def write_record(self) -> None:
+        """Write stage.json, by which later commands and people recognise the folder."""
+        self.spec.folder.mkdir(parents=True, exist_ok=True)
+        replace_json(self.spec.folder / RECORD, self.record)
+
+
+def plan(
+    recipe: Recipe, config: TrainingConfig, store: Path, data_digest: str, version: str
+) -> list[PlannedStage]:
+    """Where each stage of the workflow lives, and whether it is trained, resumed or reused.
+
+    A stage's folder is named by its identity and by its version, a digest of the package's sources (under
+    ``--reuse never`` of this very run) and of its parents' folders.
+    """
+    planned: dict[str, PlannedStage] = {}
+    for stage in recipe.stages_of(config):
+        parents = {
+            role: planned[name]
+            for role, name in (("policy", stage.policy), ("critic", stage.critic), ("like", stage.like))
+            if name is not None
+        }
+        settings = {
+            "stage": stage.name,
+            "algorithm": type(stage.algorithm).__name__,
+            "settings": flatten(stage.algorithm),
+            "network": flatten(config.network),
+            "decoding": flatten(config.decoding),
+            "seed": config.seed,
+            "data": data_digest,
+            "parents": {role: parent.identity for role, parent in parents.items()},
+        }
+        identity = digest(settings)
+        lineage = [version] + [parent.spec.folder.name for parent in parents.values()]
+        suffix = hashlib.sha256("/".join(lineage).encode()).hexdigest()[:8]
+        folder = store / f"{stage.name}-{identity[:12]}-{suffix}"
+        if config.reuse == "same-config":
+            folder = _finished_of(store, f"{stage.name}-{identity[:12]}-") or folder
+        folders = {role: parent.spec.folder for role, parent in parents.items()}
+        spec = StageSpec(
+            stage.name,
+            stage.algorithm,
+            folder,
+            policy_from=folders.get("policy"),
+            critic_from=folders.get("critic"),
+            updates_of=folders.get("like"),
+        )
+        record = _read_record(folder) or {"identity": identity, "version": version, **settings}
+        planned[stage.name] = PlannedStage(spec, identity, _action(folder), record)
+    return list(planned.values())
+
+
+def package_digest() -> str:
+    """Digest of the package's sources: results of other sources are other results."""
+    root = Path(__file__).parent
+    state = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        state.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return state.hexdigest()
+
+
+def _action(folder: Path) -> Action:
+    if (folder / "result.json").exists():
+        return "reuse"
+    return "resume" if (folder / "checkpoints").exists() else "train"
+
+
+def _finished_of(store: Path, prefix: str) -> Path | None:
+    found = [path.parent for path in store.glob(f"{prefix}*/result.json")]
+    return max(found, key=lambda folder: (folder / "result.json").stat().st_mtime, default=None)
+
+
+def _read_record(folder: Path) -> dict[str, Any] | None:
+    path = folder / RECORD
+    return json.loads(path.read_text()) if path.exists() else None

@@ -1,0 +1,70 @@
+"""What one learner does in a workflow: the stages to be trained, one after another. With and without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from raysq.config import DecodingConfig, NetworkConfig
+from raysq.data.shards import Corpus
+from raysq.evaluation import Evaluator
+from raysq.rewards.scoring import RewardScorer
+from raysq.training.collective import Collective
+from raysq.training.stage import StageSpec, Surroundings, run_stage
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The work of a run's learners; travels to them whole."""
+
+    stages: tuple[StageSpec, ...]
+    """Stages to train or to resume, in order."""
+    data_dir: Path
+    network: NetworkConfig
+    decoding: DecodingConfig
+    seed: int
+    checkpoint_seconds: float
+    device: str
+    threads: int
+    """Of each learner's arithmetic."""
+
+
+def run_job(
+    job: Job,
+    scorer: RewardScorer,
+    collective: Collective,
+    report: Callable[[Mapping[str, float], Path], None],
+) -> list[dict[str, Any]]:
+    """Run the stages; a stage that a restart finds finished is not repeated.
+
+    Args:
+        job: the work.
+        scorer: who scores samples.
+        collective: the group of learners this one belongs to.
+        report: called at every evaluation with its metrics and the stage's folder.
+
+    Returns:
+        The stages' entries of result.json.
+
+    Raises:
+        Diverged: a stage diverged before it had anything to keep.
+    """
+    torch.set_num_threads(job.threads)
+    corpus = Corpus.load(job.data_dir)
+    evaluator = Evaluator(corpus, job.decoding, collective, job.device, job.seed)
+    surroundings = Surroundings(
+        corpus=corpus,
+        network=job.network,
+        evaluator=evaluator,
+        scorer=scorer,
+        collective=collective,
+        device=job.device,
+        seed=job.seed,
+        checkpoint_seconds=job.checkpoint_seconds,
+        report=report,
+    )
+    return [run_stage(spec, surroundings) for spec in job.stages]

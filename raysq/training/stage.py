@@ -1,0 +1,459 @@
+"""The loop of a stage: updates, evaluations at fixed updates, decay and stopping, checkpoints, exact resume.
+
+The state of a stage is its networks, its optimisers and a few numbers (``Progress``); everything random is a
+function of (seed, stage, update), so continuing from a checkpoint equals never having stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raysq.algorithms import Algorithm, CriticTraining, Networks
+from raysq.algorithms.erac import ActorCritic
+from raysq.algorithms.randomness import Randomness, seeded_generator
+from raysq.config import NetworkConfig, UserError
+from raysq.data.batches import collate, epoch_batches
+from raysq.data.corpus import SplitName
+from raysq.data.shards import Corpus, Split
+from raysq.evaluation import Evaluator
+from raysq.models import Seq2Seq
+from raysq.rewards.scoring import RewardScorer
+from raysq.training import checkpoint
+from raysq.training.collective import Collective
+from raysq.training.journal import Journal, replace_json
+from raysq.training.step import Diverged, Step
+from raysq.types import MetricSums
+
+log = logging.getLogger(__name__)
+
+LOG_EVERY = 20
+"""Updates averaged in one line of the journal."""
+FINAL_SAMPLES = 5
+"""Samples a sentence in the closing evaluation's mean sample BLEU."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """One stage of a workflow, resolved: what is trained, from what, and where it is kept."""
+
+    name: str
+    algorithm: Algorithm
+    folder: Path
+    """Checkpoints, journal, hypotheses and result of the stage."""
+    policy_from: Path | None = None
+    """Stage folder whose best policy it starts from; none: a fresh one."""
+    critic_from: Path | None = None
+    """Stage folder whose best critic it starts from; none: a fresh one, where one is needed."""
+    updates_of: Path | None = None
+    """Stage folder whose number of updates bounds this one (a control trained as long as another stage)."""
+
+    @property
+    def most_updates(self) -> int | None:
+        """Updates at which the stage ends at the latest, where the settings say it."""
+        return self.algorithm.max_updates or None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a learner gives every stage it runs."""
+
+    corpus: Corpus
+    network: NetworkConfig
+    evaluator: Evaluator
+    scorer: RewardScorer
+    collective: Collective
+    device: str
+    seed: int
+    checkpoint_seconds: float
+    report: Callable[[Mapping[str, float], Path], None] = lambda metrics, folder: None
+    """Called by every learner at every evaluation with its metrics and the stage's folder."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a stage stands; saved with every checkpoint."""
+
+    update: int = 0
+    evaluated: int = -1
+    """Update of the last evaluation."""
+    decays: int = 0
+    best_score: float | None = None
+    best_update: int = -1
+    collapsed: int = 0
+    """Evaluations in a row under half of the best score."""
+    tokens: float = 0.0
+    update_seconds: float = 0.0
+    seconds: float = 0.0
+    waited_seconds: float = 0.0
+    """Spent waiting for rewards."""
+    scores: list[list[float]] = field(default_factory=list)
+    """[update, dev score] of every evaluation."""
+
+
+def build_policy(corpus: Corpus, network: NetworkConfig) -> Seq2Seq:
+    """The policy: reads the source, emits the target."""
+    return Seq2Seq(
+        len(corpus.source_vocabulary),
+        len(corpus.target_vocabulary),
+        embedding_size=network.embedding_size,
+        hidden_size=network.hidden_size,
+        attention=network.attention,
+        input_feeding=network.input_feeding,
+        attention_bias=False,
+        dropout=network.dropout,
+    )
+
+
+def build_critic(corpus: Corpus, network: NetworkConfig) -> Seq2Seq:
+    """The critic: reads the reference, gives Q of every word; without dropout."""
+    size = len(corpus.target_vocabulary)
+    return Seq2Seq(
+        size,
+        size,
+        embedding_size=network.embedding_size,
+        hidden_size=network.hidden_size,
+        attention=network.critic_attention,
+        input_feeding=network.input_feeding,
+        attention_bias=True,
+    )
+
+
+def load_network(network: Seq2Seq, folder: Path, group: str) -> Seq2Seq:
+    """Fill ``network`` with the parameters of ``group`` in a stage's best checkpoint."""
+    prefix = f"{group}."
+    saved = checkpoint.best(folder / "checkpoints")
+    if saved is None:
+        raise UserError(f"{folder} has no checkpoint; remove the folder and repeat the command")
+    state = {k.removeprefix(prefix): v for k, v in saved.tensors.items() if k.startswith(prefix)}
+    shapes = {k: tuple(v.shape) for k, v in network.state_dict().items()}
+    if {k: tuple(v.shape) for k, v in state.items()} != shapes:
+        raise UserError(
+            f"the {group} in {folder} does not fit these networks or this vocabulary; "
+            "use the --network options and the --data-dir it was trained with"
+        )
+    network.load_state_dict(state)
+    return network
+
+
+def run_stage(spec: StageSpec, surroundings: Surroundings) -> dict[str, Any]:
+    """Train a stage to its end, from its latest checkpoint if there is one, and score its best checkpoint.
+
+    Returns:
+        The stage's entry of result.json, written to ``result.json`` in its folder too.
+    """
+    if (spec.folder / "result.json").exists():  # finished before this process was restarted
+        return read_result(spec.folder)
+    run = _StageRun(spec, surroundings)
+    try:
+        return run.train_and_score()
+    finally:
+        run.close()
+
+
+class _StageRun:
+    def __init__(self, spec: StageSpec, surroundings: Surroundings) -> None:
+        self.spec, self.around = spec, surroundings
+        self.progress = Progress()
+        self.leads = surroundings.collective.rank == 0
+        self.split: Split = surroundings.corpus.splits["train"]
+        self.networks = self._make_networks()
+        algorithm, collective = spec.algorithm, surroundings.collective
+        self.step = Step(algorithm, self.networks, surroundings.scorer, collective)
+        self.batches_per_epoch = len(self._batches_of(0))
+        self.limit = self._limit()
+        self.window: list[MetricSums] = []
+        self.epoch = -1
+        self.batches: list[np.ndarray] = []
+        self.checkpoints = spec.folder / "checkpoints"
+        self._restore()
+        self.journal = Journal(spec.folder / "journal.jsonl") if self.leads else None
+        self.writer = checkpoint.CheckpointWriter(self.checkpoints) if self.leads else None
+        self.saved_at = time.monotonic()
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+        if self.journal is not None:
+            self.journal.close()
+
+    # -- set-up
+
+    def _make_networks(self) -> Networks:
+        spec, around = self.spec, self.around
+        policy = self._network(build_policy(around.corpus, around.network), "policy", spec.policy_from)
+        if not isinstance(spec.algorithm, CriticTraining):
+            return Networks(policy)
+        critic = self._network(build_critic(around.corpus, around.network), "critic", spec.critic_from)
+        target = build_critic(around.corpus, around.network).to(around.device)
+        target.load_state_dict(critic.state_dict())
+        return Networks(policy, critic, target.requires_grad_(False))
+
+    def _network(self, network: Seq2Seq, group: str, parent: Path | None) -> Seq2Seq:
+        if parent is None:
+            generator = seeded_generator(self.around.seed, self.spec.name, group, "initial parameters")
+            network.initialise(generator, self.around.network.init_range)
+        else:
+            load_network(network, parent, group)
+        trained = group in self.spec.algorithm.trains
+        return network.to(self.around.device).requires_grad_(trained)
+
+    def _limit(self) -> int:
+        """Number of updates at which the stage ends at the latest."""
+        algorithm = self.spec.algorithm
+        if self.spec.updates_of is not None:
+            return int(read_result(self.spec.updates_of)["updates"])
+        by_epochs = algorithm.max_epochs * self.batches_per_epoch
+        return min(by_epochs, algorithm.max_updates) if algorithm.max_updates else by_epochs
+
+    # -- the loop
+
+    def train_and_score(self) -> dict[str, Any]:
+        state = "finished"
+        try:
+            stopped_by = self._train()
+        except Diverged as error:
+            state, stopped_by = "diverged", str(error)
+            log.warning("stage %s diverged: %s", self.spec.name, error)
+        if self.writer is not None:
+            self.writer.wait()
+        self._everyone_waits()
+        return self._score_best(state, stopped_by)
+
+    def _train(self) -> str:
+        """Update until something ends the stage; returns what did."""
+        progress = self.progress
+        while True:
+            if self._evaluation_due():
+                reason = self._evaluate()
+                if reason:
+                    return reason
+            if progress.update >= self.limit:
+                return f"{progress.update} updates"
+            self._update()
+            if time.monotonic() - self.saved_at > self.around.checkpoint_seconds:
+                self._save(best=False)
+
+    def _evaluation_due(self) -> bool:
+        at, algorithm = self.progress.update, self.spec.algorithm
+        if at == self.progress.evaluated:
+            return False
+        if at == 0:
+            return self.spec.policy_from is not None and "policy" in algorithm.trains
+        every = algorithm.evaluate_every or self.batches_per_epoch
+        return at % every == 0 or at >= self.limit
+
+    def _update(self) -> None:
+        started, progress, around = time.monotonic(), self.progress, self.around
+        epoch, index = divmod(progress.update, self.batches_per_epoch)
+        if epoch != self.epoch:
+            self.epoch, self.batches = epoch, self._batches_of(epoch)
+        collective = around.collective
+        batch = collate(self.split, self.batches[index], collective.rank, collective.world_size)
+        randomness = Randomness(around.seed, self.spec.name, progress.update)
+        metrics = self.step.run(batch.to(around.device), randomness, progress.decays)
+        progress.update += 1
+        waited, learners = metrics["waited"]
+        progress.waited_seconds += waited / learners
+        progress.tokens += metrics["tokens"][0]
+        elapsed = time.monotonic() - started
+        progress.update_seconds += elapsed
+        progress.seconds += elapsed
+        metrics["seconds"] = (elapsed, 1.0)
+        self.window.append(metrics)
+        if progress.update % LOG_EVERY == 0:
+            self._log_window()
+
+    def _batches_of(self, epoch: int) -> list[np.ndarray]:
+        lengths = self.split.source_lengths, self.split.target_lengths
+        return epoch_batches(*lengths, self.spec.algorithm.batch_size, self.around.seed, epoch)
+
+    def _log_window(self) -> None:
+        """One journal line: metrics averaged over the updates since the last."""
+        window, self.window = self.window, []
+        if self.journal is None or not window:
+            return
+        means = {}
+        for name in window[0]:
+            weight = sum(m[name][1] for m in window)
+            means[f"train/{name}"] = sum(m[name][0] for m in window) / weight if weight else math.nan
+        seconds = sum(m["seconds"][0] for m in window)
+        means["train/tokens_per_second"] = sum(m["tokens"][0] for m in window) / seconds
+        means["train/updates_per_second"] = len(window) / seconds
+        means["train/reward_wait_share"] = means["train/waited"] * len(window) / seconds
+        for name in ("train/tokens", "train/seconds", "train/waited"):
+            del means[name]
+        means["epoch"] = self.progress.update / self.batches_per_epoch
+        self.journal.write(self.progress.update, means)
+
+    # -- evaluation, decay and stopping
+
+    def _evaluate(self) -> str | None:
+        """Score the dev split at this update and act on it; returns why the stage ends, if it does."""
+        started, progress, algorithm = time.monotonic(), self.progress, self.spec.algorithm
+        self._log_window()
+        scores = self._dev_scores()
+        name, mode = algorithm.selection
+        score = float(scores[name])
+        improved = progress.best_score is None or (
+            score >= progress.best_score if mode == "max" else score <= progress.best_score
+        )
+        reason = None
+        if improved:
+            progress.best_score, progress.best_update = score, progress.update
+        elif progress.decays < algorithm.max_decays:
+            progress.decays += 1
+        elif self.spec.updates_of is None:
+            reason = f"no improvement after {progress.decays} decays"
+        collapsed = mode == "max" and score < (progress.best_score or 0.0) / 2
+        progress.collapsed = progress.collapsed + 1 if collapsed else 0
+        progress.evaluated = progress.update
+        progress.scores.append([progress.update, score])
+        progress.seconds += time.monotonic() - started
+        numbers = {f"dev/{k}": v for k, v in scores.items() if isinstance(v, float)}
+        numbers["dev/best"] = progress.best_score if progress.best_score is not None else score
+        numbers["epoch"] = progress.update / self.batches_per_epoch
+        if self.journal is not None:
+            self.journal.write(progress.update, numbers)
+            self.journal.sync()
+        self._save(best=improved)
+        self.around.report(numbers, self.spec.folder)
+        if progress.collapsed >= 2:
+            raise Diverged(f"dev {name} fell under half of its best ({progress.best_score:.2f}) twice")
+        return reason
+
+    def _dev_scores(self) -> dict[str, Any]:
+        evaluator, algorithm = self.around.evaluator, self.spec.algorithm
+        scores: dict[str, Any] = {}
+        if isinstance(algorithm, CriticTraining):
+            scores |= evaluator.critic_scores(self.networks, algorithm, "dev")
+            if self.progress.update == 0 and isinstance(algorithm, ActorCritic):
+                _warn_of_blind_critic(scores["explained"], algorithm.min_explained)
+            for position, value in scores["correlation_by_position"].items():
+                scores[f"correlation_at_position_{position:02d}"] = value
+        if "policy" in algorithm.trains:
+            scores |= evaluator.policy_scores(self.networks.policy, "dev")[0]
+        return scores
+
+    # -- checkpoints
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """All that is needed to continue: trained networks, the target critic, optimiser states."""
+        tensors: dict[str, Tensor] = {}
+        groups: list[str] = list(self.spec.algorithm.trains)
+        if self.networks.target_critic is not None:
+            groups.append("target_critic")
+        for group in groups:
+            network = getattr(self.networks, group)
+            tensors |= {f"{group}.{k}": v for k, v in network.state_dict().items()}
+        for name, optimizer in self.step.optimizers.items():
+            for index, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{name}.{index}.{k}": v for k, v in state.items()}
+        return tensors
+
+    def _save(self, best: bool) -> None:
+        self.saved_at = time.monotonic()
+        if self.writer is not None:
+            if self.journal is not None:
+                self.journal.sync()
+            self.writer.submit(self.progress.update, self._tensors(), asdict(self.progress), best=best)
+
+    def _restore(self) -> None:
+        """Continue from the latest valid checkpoint, if there is one."""
+        saved = checkpoint.latest(self.checkpoints)
+        if saved is None:
+            return
+        for group in ("policy", "critic", "target_critic"):
+            prefix = f"{group}."
+            state = {k.removeprefix(prefix): v for k, v in saved.tensors.items() if k.startswith(prefix)}
+            if state:
+                getattr(self.networks, group).load_state_dict(state)
+        for name, optimizer in self.step.optimizers.items():
+            states: dict[int, dict[str, Tensor]] = {}
+            prefix = f"optimizer.{name}."
+            for key, tensor in saved.tensors.items():
+                if key.startswith(prefix):
+                    index, part = key.removeprefix(prefix).split(".")
+                    states.setdefault(int(index), {})[part] = tensor
+            whole = optimizer.state_dict()
+            whole["state"] = states
+            optimizer.load_state_dict(whole)
+        for name in Progress.__dataclass_fields__:
+            setattr(self.progress, name, saved.state[name])
+        log.info("stage %s continues from update %d", self.spec.name, self.progress.update)
+
+    # -- the end
+
+    def _everyone_waits(self) -> None:
+        self.around.collective.sums([0.0], self.around.device)
+
+    @torch.no_grad()
+    def _score_best(self, state: str, stopped_by: str) -> dict[str, Any]:
+        """Closing evaluation of the best checkpoint on dev and test, and the stage's entry of result.json."""
+        started, progress, algorithm = time.monotonic(), self.progress, self.spec.algorithm
+        if progress.best_update < 0:
+            raise Diverged(f"stage {self.spec.name} diverged before its first evaluation: {stopped_by}")
+        for group in algorithm.trains:
+            load_network(getattr(self.networks, group), self.spec.folder, group)
+        splits: dict[SplitName, dict[str, Any]] = {"dev": {}, "test": {}}
+        for split, scores in splits.items():
+            if "policy" in algorithm.trains:
+                evaluator = self.around.evaluator
+                found, texts = evaluator.policy_scores(self.networks.policy, split, num_samples=FINAL_SAMPLES)
+                scores |= found
+                if self.leads:
+                    write_lines(self.spec.folder / "hypotheses" / f"{split}.txt", texts)
+            elif isinstance(algorithm, CriticTraining):
+                scores |= self.around.evaluator.critic_scores(self.networks, algorithm, split)
+        progress.seconds += time.monotonic() - started
+        result = {
+            "name": self.spec.name,
+            "state": state,
+            "stopped_by": stopped_by,
+            "updates": progress.update,
+            "best_update": progress.best_update,
+            "epochs": round(progress.update / self.batches_per_epoch, 3),
+            "seconds": round(progress.seconds, 3),
+            "tokens_per_second": round(progress.tokens / max(progress.update_seconds, 1e-9), 1),
+            "reward_wait_share": round(progress.waited_seconds / max(progress.update_seconds, 1e-9), 5),
+            "scores": progress.scores,
+            "dev": splits["dev"],
+            "test": splits["test"],
+        }
+        if self.leads:
+            replace_json(self.spec.folder / "result.json", result)
+        self._everyone_waits()
+        return result
+
+
+def _warn_of_blind_critic(explained: float, least: float) -> None:
+    if explained < least:
+        log.warning(
+            "the critic explains %.0f%% of the variance of the dev returns, less than %.0f%%: the joint "
+            "stage may destroy the policy; train the critic longer or raise --critic.target-rate",
+            100 * explained,
+            100 * least,
+        )
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """The finished stage's entry of result.json."""
+    return json.loads((folder / "result.json").read_text())
+
+
+def write_lines(path: Path, lines: list[str]) -> None:
+    """Write one text a line, aside and renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.part")
+    aside.write_text("".join(f"{line}\n" for line in lines))
+    aside.replace(path)

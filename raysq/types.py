@@ -1,0 +1,106 @@
+"""The few types that flow through raysq, and the legend of shapes.
+
+Legend, used everywhere: B examples, N sequences per example, M = B N sequences, S source positions,
+T target positions, V vocabulary, H hidden units. Batch first. Masks are bool, True = real token. Ids are
+int64 in tensors and int32 in numpy. The first four ids of every vocabulary are pad, bos, eos, unk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import Tensor
+
+PAD, BOS, EOS, UNK = 0, 1, 2, 3
+SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
+FIRST_ACTION = EOS
+"""pad and bos are no actions: a policy may choose the ids from here on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One rank's slice of a global batch."""
+
+    example_ids: Tensor
+    """[B] position of each example in its split."""
+    source: Tensor
+    """[B, S] source words and eos, right-padded."""
+    source_mask: Tensor
+    """[B, S]"""
+    reference: Tensor
+    """[B, T] reference words and eos, right-padded."""
+    reference_mask: Tensor
+    """[B, T]"""
+    references: Sequence[Sequence[np.ndarray]]
+    """Per example its references (int32 word ids, no specials added); the first is the pair's own."""
+    global_size: int
+    """Examples in the global batch, over all ranks."""
+    offset: int
+    """Where this rank's slice starts in the global batch."""
+    longest_reference: int
+    """Longest reference of the global batch, counted with bos and eos (the L of section 6)."""
+
+    def to(self, device: str) -> Batch:
+        """The same batch with its tensors on ``device``."""
+        names = ("example_ids", "source", "source_mask", "reference", "reference_mask")
+        return replace(self, **{n: getattr(self, n).to(device, non_blocking=True) for n in names})
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Sequences to train on, whatever drew them: a reference, a proposal, the policy, or a mixture.
+
+    Sequence m belongs to example ``m // N``; M = B N.
+    """
+
+    inputs: Tensor
+    """[M, T] what the decoder reads: bos, y_1, .., y_{T-1}."""
+    targets: Tensor
+    """[M, T] what it emits: y_1, .., y_T with eos last, right-padded."""
+    mask: Tensor
+    """[M, T]"""
+    forced_eos: Tensor
+    """[M, T] True where the maximum length left no choice but eos."""
+    num_per_example: int
+    """N"""
+    dropout_mask: Tensor | None = None
+    """[M, T, H] the scaled dropout mask of the pass that drew them, to be used again when teacher-forced."""
+
+    @property
+    def lengths(self) -> Tensor:
+        """[M] words of each sequence, eos not counted (it is always there)."""
+        return self.mask.sum(1) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rewards:
+    """What the sequences earned."""
+
+    sequence: Tensor
+    """[M] payoff R(y), unscaled."""
+    token: Tensor
+    """[M, T] r_t = scale (R(y_{1:t}) - R(y_{1:t-1})), Eq. 13; the eos step earns 0."""
+    scale: Tensor
+    """[M] the factor of ``token``: T* of the pair's own reference (or 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """One term of the loss, summed over this rank and not yet normalised.
+
+    The step minimises sum over terms of coefficient * total / (weight summed over ranks).
+    """
+
+    name: str
+    """Logged as ``loss/<name>``."""
+    total: Tensor
+    """Scalar: the term summed over this rank's rows, differentiable."""
+    weight: float
+    """How many things were summed on this rank: sentences, sources or tokens, as the paper has it."""
+    coefficient: float = 1.0
+
+
+MetricSums = dict[str, tuple[float, float]]
+"""Metrics of an update as (sum, weight), added over ranks before they are divided."""

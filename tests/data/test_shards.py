@@ -1,0 +1,110 @@
+import json
+
+import numpy as np
+import pytest
+
+from raysq.config import UserError
+from raysq.data import shards
+from raysq.data.corpus import GeneratedText
+from raysq.data.prepare import PrepareSettings, prepare
+from raysq.data.shards import Corpus
+
+TRAIN = [("a", "b"), ("a a", "c b"), ("a", "b d"), ("a a a", "b b"), ("x", "b")]
+REMEDY = r"remove .*, then python workflows/prepare\.py --task TASK --output-dir"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Three shards of at most two pairs for train, one pair in a record batch."""
+    monkeypatch.setattr(shards, "ROWS_PER_BATCH", 1)
+    text = GeneratedText("test", {"train": TRAIN, "dev": TRAIN[:1], "test": []})
+    prepare(PrepareSettings(output_dir=tmp_path / "out", min_count=2, rows_per_shard=2, max_ratio=0), text)
+    return tmp_path / "out"
+
+
+def test_rows_across_shards_and_record_batches(folder):
+    corpus = Corpus.load(folder)
+    train = corpus.splits["train"]
+    assert corpus.manifest.splits["train"].shards == tuple(f"train-0000{k}.arrow" for k in range(3))
+    assert len(train) == 5
+    assert [(train.source_text(i), train.target_text(i)) for i in range(5)] == TRAIN
+    assert [train.source(i).tolist() for i in range(5)] == [[4], [4, 4], [4], [4, 4, 4], [3]]
+    assert [train.target(i).tolist() for i in range(5)] == [[4], [3, 4], [4, 3], [4, 4], [4]]
+
+
+def test_lengths(folder):
+    train = Corpus.load(folder).splits["train"]
+    assert train.source_lengths.tolist() == [1, 2, 1, 3, 1]
+    assert train.target_lengths.tolist() == [1, 2, 2, 2, 1]
+    assert train.source_lengths.dtype == train.target_lengths.dtype == np.int32
+
+
+def test_rows_are_read_only_views(folder):
+    train = Corpus.load(folder).splits["train"]
+    row = train.source(3)
+    assert row.dtype == np.int32
+    assert not row.flags.owndata
+    assert np.shares_memory(row, train.source(3))
+    with pytest.raises(ValueError, match="read-only"):
+        row[0] = 1
+
+
+@pytest.mark.parametrize("i", [-1, 5])
+def test_no_such_pair(folder, i):
+    with pytest.raises(IndexError, match=f"pair {i} of a split of 5"):
+        Corpus.load(folder).splits["train"].source(i)
+
+
+def test_empty_split(folder):
+    split = Corpus.load(folder).splits["test"]
+    assert len(split) == 0
+    assert split.source_lengths.tolist() == []
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(
+        UserError, match=r"no holds no prepared data: python workflows/prepare\.py --task TASK"
+    ):
+        Corpus.load(tmp_path / "no")
+
+
+def test_foreign_manifest(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"name": "web app"}')
+    with pytest.raises(UserError, match=f"is no manifest of this version: {REMEDY}"):
+        Corpus.load(tmp_path)
+
+
+def test_other_format(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"format": 0}))
+    with pytest.raises(UserError, match=f"has format 0, not 1: {REMEDY}"):
+        Corpus.load(folder)
+
+
+def test_missing_and_cut_files(folder):
+    path = folder / "train-00001.arrow"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    size = len(content)
+    with pytest.raises(UserError, match=rf"00001\.arrow is {size - 1} bytes instead of {size}: {REMEDY}"):
+        Corpus.load(folder)
+    path.unlink()
+    with pytest.raises(UserError, match=rf"00001\.arrow is missing: {REMEDY}"):
+        Corpus.load(folder)
+
+
+def test_verify_finds_a_changed_byte(folder):
+    Corpus.load(folder).verify()
+    path = folder / "train-00002.arrow"
+    content = path.read_bytes()
+    assert content.count(b"x\0\0\0") == 1  # the source text
+    path.write_bytes(content.replace(b"x\0\0\0", b"y\0\0\0"))
+    with pytest.raises(UserError, match=rf"00002\.arrow was changed: {REMEDY}"):
+        Corpus.load(folder).verify()
+
+
+def test_shard_overwritten_with_zeros(folder):
+    path = folder / "train-00002.arrow"
+    path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(UserError, match=f"a shard is damaged .*: {REMEDY}"):
+        Corpus.load(folder)
