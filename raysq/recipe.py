@@ -69,13 +69,9 @@ class Recipe:
         """The workflow's settings: the common options and a section for every stage."""
         sections = {s.name: (type(s.algorithm), s.algorithm) for s in self.stages}
         base = ControlledConfig if self.control else TrainingConfig
-        made = create_model(f"{self.name.title()}Config", __base__=base, **cast(dict[str, Any], sections))
-        made.__doc__ = f"Settings of the workflow {self.name}."
-        for stage in self.stages:
-            made.model_fields[
-                stage.name
-            ].description = f"Stage {stage.name}: {(type(stage.algorithm).__doc__ or '').splitlines()[0]}"
-        return made
+        fields = cast(dict[str, Any], sections)
+        made = create_model(f"{self.name.title()}Config", __base__=base, **fields)
+        return cast(type[TrainingConfig], made)
 
     def stages_of(self, config: TrainingConfig) -> list[Stage]:
         """The stages with their resolved settings, the control's taken from the stage it is like."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 from functools import partial
 from typing import ClassVar, Literal, NamedTuple
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -92,7 +93,8 @@ class CriticTraining(Algorithm):
         dropout = (
             randomness.dropout_mask("sample dropout", batch, N, T, policy) if self.sample_dropout else None
         )
-        memory = policy.encode(batch.source, batch.source_mask).repeat(N)
+        with torch.no_grad():
+            memory = policy.encode(batch.source, batch.source_mask).repeat(N)
         uniforms = randomness.uniforms("samples", batch, N, T)
         return sample(policy, memory, uniforms, num_per_example=N, dropout_mask=dropout)
 

@@ -12,7 +12,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, dict
     loss = -log pi(y), pi = softmax(logits);  d loss / d logit_w = pi_w - [w = y].
 
     Args:
-        logits: [n, V]; overwritten.
+        logits: [n, V]
         targets: [n] ids.
 
     Returns:

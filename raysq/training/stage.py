@@ -11,27 +11,26 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from raysq.algorithms import Algorithm, CriticTraining, Networks
+from raysq.algorithms import Algorithm, CriticTraining
 from raysq.algorithms.erac import ActorCritic
-from raysq.algorithms.randomness import Randomness, seeded_generator
-from raysq.config import NetworkConfig, UserError
+from raysq.algorithms.randomness import Randomness
+from raysq.config import NetworkConfig
 from raysq.data.batches import collate, epoch_batches
 from raysq.data.corpus import SplitName
 from raysq.data.shards import Corpus, Split
 from raysq.evaluation import Evaluator
-from raysq.models import Seq2Seq
 from raysq.rewards.scoring import RewardScorer
 from raysq.training import checkpoint
 from raysq.training.collective import Collective
 from raysq.training.journal import Journal, replace_json
+from raysq.training.state import Progress, StageState, load_network, make_networks
 from raysq.training.step import Diverged, Step
 from raysq.types import MetricSums
 
@@ -80,72 +79,6 @@ class Surroundings:
     """Called by every learner at every evaluation with its metrics and the stage's folder."""
 
 
-@dataclass(slots=True)
-class Progress:
-    """Where a stage stands; saved with every checkpoint."""
-
-    update: int = 0
-    evaluated: int = -1
-    """Update of the last evaluation."""
-    decays: int = 0
-    best_score: float | None = None
-    best_update: int = -1
-    collapsed: int = 0
-    """Evaluations in a row under half of the best score."""
-    tokens: float = 0.0
-    update_seconds: float = 0.0
-    seconds: float = 0.0
-    waited_seconds: float = 0.0
-    """Spent waiting for rewards."""
-    scores: list[list[float]] = field(default_factory=list)
-    """[update, dev score] of every evaluation."""
-
-
-def build_policy(corpus: Corpus, network: NetworkConfig) -> Seq2Seq:
-    """The policy: reads the source, emits the target."""
-    return Seq2Seq(
-        len(corpus.source_vocabulary),
-        len(corpus.target_vocabulary),
-        embedding_size=network.embedding_size,
-        hidden_size=network.hidden_size,
-        attention=network.attention,
-        input_feeding=network.input_feeding,
-        attention_bias=False,
-        dropout=network.dropout,
-    )
-
-
-def build_critic(corpus: Corpus, network: NetworkConfig) -> Seq2Seq:
-    """The critic: reads the reference, gives Q of every word; without dropout."""
-    size = len(corpus.target_vocabulary)
-    return Seq2Seq(
-        size,
-        size,
-        embedding_size=network.embedding_size,
-        hidden_size=network.hidden_size,
-        attention=network.critic_attention,
-        input_feeding=network.input_feeding,
-        attention_bias=True,
-    )
-
-
-def load_network(network: Seq2Seq, folder: Path, group: str) -> Seq2Seq:
-    """Fill ``network`` with the parameters of ``group`` in a stage's best checkpoint."""
-    prefix = f"{group}."
-    saved = checkpoint.best(folder / "checkpoints")
-    if saved is None:
-        raise UserError(f"{folder} has no checkpoint; remove the folder and repeat the command")
-    state = {k.removeprefix(prefix): v for k, v in saved.tensors.items() if k.startswith(prefix)}
-    shapes = {k: tuple(v.shape) for k, v in network.state_dict().items()}
-    if {k: tuple(v.shape) for k, v in state.items()} != shapes:
-        raise UserError(
-            f"the {group} in {folder} does not fit these networks or this vocabulary; "
-            "use the --network options and the --data-dir it was trained with"
-        )
-    network.load_state_dict(state)
-    return network
-
-
 def run_stage(spec: StageSpec, surroundings: Surroundings) -> dict[str, Any]:
     """Train a stage to its end, from its latest checkpoint if there is one, and score its best checkpoint.
 
@@ -164,19 +97,31 @@ def run_stage(spec: StageSpec, surroundings: Surroundings) -> dict[str, Any]:
 class _StageRun:
     def __init__(self, spec: StageSpec, surroundings: Surroundings) -> None:
         self.spec, self.around = spec, surroundings
-        self.progress = Progress()
         self.leads = surroundings.collective.rank == 0
         self.split: Split = surroundings.corpus.splits["train"]
-        self.networks = self._make_networks()
         algorithm, collective = spec.algorithm, surroundings.collective
+        self.networks = make_networks(
+            surroundings.corpus,
+            surroundings.network,
+            algorithm,
+            {"policy": spec.policy_from, "critic": spec.critic_from},
+            seed=surroundings.seed,
+            stage=spec.name,
+            device=surroundings.device,
+        )
         self.step = Step(algorithm, self.networks, surroundings.scorer, collective)
+        self.progress = Progress()
+        self.state = StageState(self.networks, self.step.optimizers, self.progress)
         self.batches_per_epoch = len(self._batches_of(0))
         self.limit = self._limit()
         self.window: list[MetricSums] = []
         self.epoch = -1
         self.batches: list[np.ndarray] = []
         self.checkpoints = spec.folder / "checkpoints"
-        self._restore()
+        saved = checkpoint.latest(self.checkpoints)
+        if saved is not None:
+            self.state.restore(saved)
+            log.info("stage %s continues from update %d", spec.name, self.progress.update)
         self.journal = Journal(spec.folder / "journal.jsonl") if self.leads else None
         self.writer = checkpoint.CheckpointWriter(self.checkpoints) if self.leads else None
         self.saved_at = time.monotonic()
@@ -186,27 +131,6 @@ class _StageRun:
             self.writer.close()
         if self.journal is not None:
             self.journal.close()
-
-    # -- set-up
-
-    def _make_networks(self) -> Networks:
-        spec, around = self.spec, self.around
-        policy = self._network(build_policy(around.corpus, around.network), "policy", spec.policy_from)
-        if not isinstance(spec.algorithm, CriticTraining):
-            return Networks(policy)
-        critic = self._network(build_critic(around.corpus, around.network), "critic", spec.critic_from)
-        target = build_critic(around.corpus, around.network).to(around.device)
-        target.load_state_dict(critic.state_dict())
-        return Networks(policy, critic, target.requires_grad_(False))
-
-    def _network(self, network: Seq2Seq, group: str, parent: Path | None) -> Seq2Seq:
-        if parent is None:
-            generator = seeded_generator(self.around.seed, self.spec.name, group, "initial parameters")
-            network.initialise(generator, self.around.network.init_range)
-        else:
-            load_network(network, parent, group)
-        trained = group in self.spec.algorithm.trains
-        return network.to(self.around.device).requires_grad_(trained)
 
     def _limit(self) -> int:
         """Number of updates at which the stage ends at the latest."""
@@ -347,50 +271,12 @@ class _StageRun:
 
     # -- checkpoints
 
-    def _tensors(self) -> dict[str, Tensor]:
-        """All that is needed to continue: trained networks, the target critic, optimiser states."""
-        tensors: dict[str, Tensor] = {}
-        groups: list[str] = list(self.spec.algorithm.trains)
-        if self.networks.target_critic is not None:
-            groups.append("target_critic")
-        for group in groups:
-            network = getattr(self.networks, group)
-            tensors |= {f"{group}.{k}": v for k, v in network.state_dict().items()}
-        for name, optimizer in self.step.optimizers.items():
-            for index, state in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer.{name}.{index}.{k}": v for k, v in state.items()}
-        return tensors
-
     def _save(self, best: bool) -> None:
         self.saved_at = time.monotonic()
         if self.writer is not None:
             if self.journal is not None:
                 self.journal.sync()
-            self.writer.submit(self.progress.update, self._tensors(), asdict(self.progress), best=best)
-
-    def _restore(self) -> None:
-        """Continue from the latest valid checkpoint, if there is one."""
-        saved = checkpoint.latest(self.checkpoints)
-        if saved is None:
-            return
-        for group in ("policy", "critic", "target_critic"):
-            prefix = f"{group}."
-            state = {k.removeprefix(prefix): v for k, v in saved.tensors.items() if k.startswith(prefix)}
-            if state:
-                getattr(self.networks, group).load_state_dict(state)
-        for name, optimizer in self.step.optimizers.items():
-            states: dict[int, dict[str, Tensor]] = {}
-            prefix = f"optimizer.{name}."
-            for key, tensor in saved.tensors.items():
-                if key.startswith(prefix):
-                    index, part = key.removeprefix(prefix).split(".")
-                    states.setdefault(int(index), {})[part] = tensor
-            whole = optimizer.state_dict()
-            whole["state"] = states
-            optimizer.load_state_dict(whole)
-        for name in Progress.__dataclass_fields__:
-            setattr(self.progress, name, saved.state[name])
-        log.info("stage %s continues from update %d", self.spec.name, self.progress.update)
+            self.writer.submit(self.progress.update, self.state.tensors(), asdict(self.progress), best=best)
 
     # -- the end
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import accumulate
 from typing import TypeVar
 
-from raysq.tasks.demo_grammar.english import as_pronoun
 from raysq.tasks.demo_grammar.meaning import (
     Adverbial,
     Aspect,
@@ -23,12 +23,13 @@ from raysq.tasks.demo_grammar.meaning import (
     Style,
     Tense,
     Verb,
+    as_pronoun,
 )
 from raysq.tasks.demo_grammar.nouns import adjectives_of, names, nouns_of
 from raysq.tasks.demo_grammar.phrases import adverbials
 from raysq.tasks.demo_grammar.verbs import modals, verbs
 
-ZIPF_EXPONENT = 1.2
+ZIPF_EXPONENT = 1.4
 """Word number r of a list is drawn with probability proportional to (r + ZIPF_SHIFT)^-ZIPF_EXPONENT."""
 ZIPF_SHIFT = 3.0
 
@@ -38,13 +39,18 @@ _PLACES = frozenset(
     {"room", "building", "sight", "surface", "castle", "topic", "event", "exam", "drive", "ride"}
 )
 _LASTING = frozenset({"warten", "suchen", "tragen"})
-_UNINTENDED = frozenset({"verlieren", "vergessen", "bekommen", "kriegen", "erhalten", "lachen", "träumen"})
+_UNINTENDED = frozenset({"verlieren", "vergessen", "bekommen", "kriegen", "erhalten", "freuen", "gefallen"})
 _PUT_PREPOSITIONS = (
     ("auf", "on/onto"),
     ("neben", "next to/beside"),
     ("unter", "under"),
     ("hinter", "behind"),
 )
+
+
+@cache
+def _zipf_weights(count: int) -> list[float]:
+    return list(accumulate((rank + ZIPF_SHIFT) ** -ZIPF_EXPONENT for rank in range(count)))
 
 
 class Drawer:
@@ -61,8 +67,7 @@ class Drawer:
 
     def zipf(self, options: Sequence[T]) -> T:
         """An option, the earlier the likelier."""
-        weights = list(accumulate((rank + ZIPF_SHIFT) ** -ZIPF_EXPONENT for rank in range(len(options))))
-        return self._draws.choices(options, cum_weights=weights)[0]
+        return self._draws.choices(options, cum_weights=_zipf_weights(len(options)))[0]
 
     def weighted(self, weights: dict[T, int]) -> T:
         """A key, by its weight."""
@@ -299,7 +304,9 @@ class Drawer:
         if clause.aspect == "progressive" or clause.verb.stative:
             return clause
         past = clause.tense != "present"
-        tense: Tense = "preterite" if past and modal.german != "gern" else "present"
+        tense: Tense = "preterite" if past else "present"
+        if modal.german == "gern" and past:
+            return clause
         if modal.german == "gern":
             time = (
                 clause.time if clause.time and clause.time.kind == "habit" and not clause.time.mid else None

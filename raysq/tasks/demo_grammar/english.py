@@ -17,6 +17,7 @@ from raysq.tasks.demo_grammar.meaning import (
     Place,
     Pronoun,
     Sentence,
+    as_pronoun,
 )
 from raysq.tasks.demo_grammar.wording import Wording
 
@@ -35,24 +36,6 @@ class _Verbal:
     rest: str
 
 
-def agreement(item: Nominal) -> str:
-    """1s, 3s or pl."""
-    if isinstance(item, Pronoun):
-        if item.person == "1s":
-            return "1s"
-        return "3s" if item.person == "3s" else "pl"
-    return "pl" if isinstance(item, Phrase) and item.number == "p" else "3s"
-
-
-def as_pronoun(item: Nominal) -> Pronoun:
-    """The pronoun that would stand for a phrase or name."""
-    if isinstance(item, Pronoun):
-        return item
-    if isinstance(item, Name):
-        return Pronoun("3s", item.sex, item.sex)
-    return Pronoun("3p" if item.number == "p" else "3s", item.noun.gender, item.noun.sex)
-
-
 def nominal(item: Nominal, words: Wording, subject: bool = False, negated: bool = False) -> str:
     """A noun phrase, pronoun or name; under negation "kein" is "a" or "any"."""
     if isinstance(item, Pronoun):
@@ -69,7 +52,7 @@ def nominal(item: Nominal, words: Wording, subject: bool = False, negated: bool 
         text = f"{item.owner.english} 's {head}"
     elif item.owner:
         owner = nominal(item.owner, words)
-        saxon = words.chance(0.9 if item.owner.noun.sex != "n" else 0.05)
+        saxon = words.chance(0.9 if item.owner.noun.classes & {"person", "pet"} else 0.05)
         plural_s = item.owner.number == "p" and owner.endswith("s")
         text = (
             f"{owner} {chr(39) if plural_s else chr(39) + 's'} {head}" if saxon else f"the {head} of {owner}"
@@ -164,23 +147,10 @@ def _predicate(clause: Clause, words: Wording) -> str:
     assert said is not None
     adjective = words.one(said.adjective.english)
     if said.degree == "than" and said.standard:
-        return f"{_comparative(adjective)} than {nominal(said.standard, words)}"
+        return f"{forms.comparative(adjective)} than {nominal(said.standard, words)}"
     if said.degree == "sehr":
         return f"{words.one('very/really')} {adjective}"
     return f"{'too ' if said.degree == 'zu' else ''}{adjective}"
-
-
-def _comparative(adjective: str) -> str:
-    irregular = {"good": "better", "ill": "more ill"}
-    if adjective in irregular:
-        return irregular[adjective]
-    if adjective.endswith("y"):
-        return adjective[:-1] + "ier"
-    if len(adjective) > 6 or adjective in ("famous", "modern", "tired"):
-        return f"more {adjective}"
-    if adjective.endswith("e"):
-        return adjective + "r"
-    return adjective + adjective[-1] * (adjective in ("big", "fat", "sad", "hot", "red", "thin")) + "er"
 
 
 def _under_modal(clause: Clause, template: str, words: Wording) -> tuple[str, str]:
@@ -224,7 +194,7 @@ def _chain(clause: Clause, template: str, modal: str, agree: str, words: Wording
 def _verbal(clause: Clause, words: Wording, gap: bool, question: bool) -> _Verbal:
     swapped = "{s}" in clause.verb.english
     subject = clause.object if swapped and clause.object else clause.subject
-    agree = agreement(subject)
+    agree = forms.agreement(subject)
     template = _template(clause, words, gap)
     if swapped:
         template = template.replace("{s}", nominal(clause.subject, words))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raysq.tasks.demo_grammar.meaning import Pronoun
+from raysq.tasks.demo_grammar.meaning import Nominal, Phrase, Pronoun
 
 _PLURALS = {
     "man": "men",
@@ -17,11 +17,11 @@ _PLURALS = {
     "knife": "knives",
 }
 _IRREGULAR = """
-be was been|read read read|eat ate eaten|see saw seen|catch caught caught|buy bought bought|give gave given
-lend lent lent|drink drank drunk|have had had|write wrote written|wear wore worn|go went gone
+be was been|read read read|pay paid paid|eat ate eaten|see saw seen|catch caught caught|buy bought bought
+give gave given|lend lent lent|drink drank drunk|have had had|write wrote written|wear wore worn|go went gone
 drive drove driven|take took taken|ride rode ridden|bring brought brought|do did done
-sell sold sold|speak spoke spoken
-think thought thought|make made made|find found found|sit sat sat|sleep slept slept|lie lay lain|put put put
+sell sold sold|speak spoke spoken|think thought thought|make made made|find found found|sit sat sat
+sleep slept slept|lie lay lain|put put put
 lay laid laid|lose lost lost|forget forgot forgotten|know knew known|understand understood understood
 send sent sent|meet met met|tell told told|say said said|come came come|dream dreamt dreamt|leave left left
 throw threw thrown|cut cut cut|get got got|run ran run|sing sang sung|steal stole stolen|shut shut shut
@@ -113,3 +113,26 @@ def gerund(verb: str) -> str:
     if verb.endswith("e") and verb != "be" and not verb.endswith("ee"):
         return verb[:-1] + "ing"
     return verb + verb[-1] * (verb in _DOUBLED) + "ing"
+
+
+def comparative(adjective: str) -> str:
+    """The comparative of an adjective."""
+    irregular = {"good": "better", "ill": "more ill"}
+    if adjective in irregular:
+        return irregular[adjective]
+    if adjective.endswith("y"):
+        return adjective[:-1] + "ier"
+    if len(adjective) > 6 or adjective in ("famous", "modern", "tired"):
+        return f"more {adjective}"
+    if adjective.endswith("e"):
+        return adjective + "r"
+    return adjective + adjective[-1] * (adjective in ("big", "fat", "sad", "hot", "red", "thin")) + "er"
+
+
+def agreement(item: Nominal) -> str:
+    """1s, 3s or pl."""
+    if isinstance(item, Pronoun):
+        if item.person == "1s":
+            return "1s"
+        return "3s" if item.person == "3s" else "pl"
+    return "pl" if isinstance(item, Phrase) and item.number == "p" else "3s"

@@ -151,7 +151,7 @@ def _present(base: str, third: str, person: Person) -> str:
         return third
     if base in _MODAL_PRESENT:
         singular = _MODAL_PRESENT[base]
-        return singular if person == "1s" else singular + ("t" if singular.endswith("ß") else "st")
+        return singular if person == "1s" else singular + ("t" if singular[-1] in "sß" else "st")
     if person == "1s":
         stem = base.removesuffix("n")
         return stem[:-2] + "le" if stem.endswith("el") else stem if stem.endswith("e") else stem + "e"

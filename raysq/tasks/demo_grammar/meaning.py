@@ -219,3 +219,12 @@ class Sentence:
     vocative: Name | None = None
     question: str = ""
     """Question word, empty for a yes-no question."""
+
+
+def as_pronoun(item: Nominal) -> Pronoun:
+    """The pronoun that would stand for a phrase or name."""
+    if isinstance(item, Pronoun):
+        return item
+    if isinstance(item, Name):
+        return Pronoun("3s", item.sex, item.sex)
+    return Pronoun("3p" if item.number == "p" else "3s", item.noun.gender, item.noun.sex)

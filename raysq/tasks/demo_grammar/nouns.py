@@ -180,11 +180,11 @@ _NAMES = (
     Name("anna", "anna", "f"),
     Name("peter", "peter", "m"),
     Name("maria", "maria", "f"),
-    Name("thomas", "thomas", "m"),
+    Name("martin", "martin", "m"),
     Name("julia", "julia", "f"),
     Name("paul", "paul", "m"),
     Name("lena", "lena", "f"),
-    Name("felix", "felix", "m"),
+    Name("david", "david", "m"),
 )
 _TITLED = (
     Name("herr meier", "mr meier", "m"),

@@ -6,7 +6,6 @@ import random
 from dataclasses import replace
 
 from raysq.tasks.demo_grammar.draw import Drawer
-from raysq.tasks.demo_grammar.english import as_pronoun
 from raysq.tasks.demo_grammar.meaning import (
     Adjective,
     Clause,
@@ -19,6 +18,7 @@ from raysq.tasks.demo_grammar.meaning import (
     Style,
     Tense,
     Verb,
+    as_pronoun,
 )
 from raysq.tasks.demo_grammar.nouns import adjectives_of
 from raysq.tasks.demo_grammar.phrases import adverbials, links, matrix_verbs
@@ -28,6 +28,29 @@ KINDS = {"main": 34, "linked": 25, "that": 9, "infinitive": 6, "purpose": 5, "jo
 """Weights of the kinds of sentence. More linked ones: longer and harder."""
 STYLES: dict[Style, int] = {"colloquial": 2, "neutral": 5, "formal": 3}
 _ALL_TIMES = ("past", "present", "now", "habit", "future", "perfect")
+_DONE_SOMEHOW = frozenset(
+    [
+        "read",
+        "eat",
+        "open",
+        "close",
+        "speak",
+        "talk",
+        "go",
+        "drive",
+        "carry",
+        "put",
+        "work",
+        "drink",
+        "tell",
+        "answer",
+        "clean",
+        "leave",
+        "follow",
+        "repair",
+    ]
+)
+"""First words of the English verbs that take an adverb of manner."""
 _COLOURS = ("rot", "blau", "schwarz", "weiß", "grün")
 _PERSONS = frozenset({"person"})
 
@@ -68,32 +91,7 @@ def _clause(
 
 
 def _manner_fits(verb: Verb) -> bool:
-    return verb.english.split()[0] in (
-        "read",
-        "eat",
-        "open",
-        "close/shut",
-        "write",
-        "speak",
-        "go",
-        "drive",
-        "carry",
-        "put",
-        "sing",
-        "work",
-        "drink",
-        "tell",
-        "answer",
-        "clean",
-        "leave",
-        "follow",
-        "repair",
-        "cook",
-        "enter",
-        "play",
-        "tidy+up",
-        "run",
-    )
+    return verb.english.split()[0].split("/")[0].split("+")[0] in _DONE_SOMEHOW
 
 
 def _passive_fits(clause: Clause) -> bool:
@@ -152,7 +150,7 @@ def _described(drawer: Drawer) -> frozenset[str]:
     )
 
 
-def _copular(drawer: Drawer, subject: Nominal, tense: Tense | None = None) -> Clause:
+def _copular(drawer: Drawer, subject: Nominal) -> Clause:
     """The subject is said to be old, too old, very old, or older than another."""
     classes = subject.noun.classes if isinstance(subject, Phrase) else _PERSONS
     if isinstance(subject, Pronoun) and subject.sex == "n":
@@ -162,7 +160,8 @@ def _copular(drawer: Drawer, subject: Nominal, tense: Tense | None = None) -> Cl
     if said.degree and isinstance(subject, Phrase) and drawer.chance(0.4):
         others = drawer.phrase(subject.noun.classes & adjective.classes, rich=False)
         said = Predicate(adjective, "than", others)
-    return Clause(subject, COPULA, tense or drawer.zipf(("present", "preterite")), predicate=said)
+    tenses: tuple[Tense, ...] = ("present", "preterite")
+    return Clause(subject, COPULA, drawer.zipf(tenses), predicate=said)
 
 
 def _predicate(drawer: Drawer, adjective: Adjective) -> Predicate:

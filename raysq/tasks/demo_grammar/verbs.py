@@ -153,7 +153,7 @@ wechseln ; acc:spare ; person ; change {o} ; ;
 bekommen ; acc:mail,gift ; person ; get {o}/receive {o} ; ; neutral
 kriegen ; acc:mail,gift ; person ; get {o} ; ; colloquial
 erhalten ; acc:mail,gift ; person ; receive {o} ; be in receipt of {o} ; formal
-an|kommen +s ; loc:building,sight ; person,ride ; arrive ; ;
+an|kommen +s ; loc:building,sight ; person,ride ; ! arrive ; ;
 laufen +s ; dest:outside,place ; person,pet ; run ; ;
 gefallen ; dat:person ; gift,castle,shown,told,garment ; ! like {s} ; ;
 """

@@ -1,0 +1,157 @@
+"""State of a stage: its networks, its optimisers and a few numbers; in memory and in checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from raysq.algorithms import Algorithm, CriticTraining, Group, Networks
+from raysq.algorithms.randomness import seeded_generator
+from raysq.config import NetworkConfig, UserError
+from raysq.data.shards import Corpus
+from raysq.models import Seq2Seq
+from raysq.training import checkpoint
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a stage stands; saved with every checkpoint."""
+
+    update: int = 0
+    evaluated: int = -1
+    """Update of the last evaluation."""
+    decays: int = 0
+    best_score: float | None = None
+    best_update: int = -1
+    collapsed: int = 0
+    """Evaluations in a row under half of the best score."""
+    tokens: float = 0.0
+    update_seconds: float = 0.0
+    seconds: float = 0.0
+    waited_seconds: float = 0.0
+    """Spent waiting for rewards."""
+    scores: list[list[float]] = field(default_factory=list)
+    """[update, dev score] of every evaluation."""
+
+
+def build_policy(corpus: Corpus, network: NetworkConfig) -> Seq2Seq:
+    """The policy: reads the source, emits the target."""
+    return Seq2Seq(
+        len(corpus.source_vocabulary),
+        len(corpus.target_vocabulary),
+        embedding_size=network.embedding_size,
+        hidden_size=network.hidden_size,
+        attention=network.attention,
+        input_feeding=network.input_feeding,
+        attention_bias=False,
+        dropout=network.dropout,
+    )
+
+
+def build_critic(corpus: Corpus, network: NetworkConfig) -> Seq2Seq:
+    """The critic: reads the reference, gives Q of every word; without dropout."""
+    size = len(corpus.target_vocabulary)
+    return Seq2Seq(
+        size,
+        size,
+        embedding_size=network.embedding_size,
+        hidden_size=network.hidden_size,
+        attention=network.critic_attention,
+        input_feeding=network.input_feeding,
+        attention_bias=True,
+    )
+
+
+def load_network(network: Seq2Seq, folder: Path, group: str) -> Seq2Seq:
+    """Fill ``network`` with the parameters of ``group`` in a stage's best checkpoint."""
+    saved = checkpoint.best(folder / "checkpoints")
+    if saved is None:
+        raise UserError(f"{folder} has no checkpoint; remove the folder and repeat the command")
+    state = _part(saved, group)
+    shapes = {k: tuple(v.shape) for k, v in network.state_dict().items()}
+    if {k: tuple(v.shape) for k, v in state.items()} != shapes:
+        raise UserError(
+            f"the {group} in {folder} does not fit these networks or this vocabulary; "
+            "use the --network options and the --data-dir it was trained with"
+        )
+    network.load_state_dict(state)
+    return network
+
+
+def make_networks(
+    corpus: Corpus,
+    network: NetworkConfig,
+    algorithm: Algorithm,
+    parents: dict[Group, Path | None],
+    *,
+    seed: int,
+    stage: str,
+    device: str,
+) -> Networks:
+    """The networks of a stage: from its parents' best checkpoints, else freshly drawn; trained ones free."""
+
+    def ready(fresh: Seq2Seq, group: Group) -> Seq2Seq:
+        parent = parents[group]
+        if parent is not None:
+            load_network(fresh, parent, group)
+        else:
+            generator = seeded_generator(seed, stage, group, "initial parameters")
+            fresh.initialise(generator, network.init_range)
+        return fresh.to(device).requires_grad_(group in algorithm.trains)
+
+    policy = ready(build_policy(corpus, network), "policy")
+    if not isinstance(algorithm, CriticTraining):
+        return Networks(policy)
+    critic = ready(build_critic(corpus, network), "critic")
+    target = build_critic(corpus, network).to(device)
+    target.load_state_dict(critic.state_dict())
+    return Networks(policy, critic, target.requires_grad_(False))
+
+
+@dataclass(slots=True)
+class StageState:
+    """Everything of a stage that changes while it trains."""
+
+    networks: Networks
+    optimizers: dict[Group, torch.optim.Optimizer]
+    progress: Progress
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that is needed to continue: trained networks, the target critic, optimiser states."""
+        tensors: dict[str, Tensor] = {}
+        for group, optimizer in self.optimizers.items():
+            tensors |= _named(group, getattr(self.networks, group))
+            for index, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{group}.{index}.{k}": v for k, v in state.items()}
+        if self.networks.target_critic is not None:
+            tensors |= _named("target_critic", self.networks.target_critic)
+        return tensors
+
+    def restore(self, saved: checkpoint.Checkpoint) -> None:
+        """Continue from a checkpoint of this stage."""
+        for group in ("policy", "critic", "target_critic"):
+            state = _part(saved, group)
+            if state:
+                getattr(self.networks, group).load_state_dict(state)
+        for group, optimizer in self.optimizers.items():
+            states: dict[int, dict[str, Tensor]] = {}
+            for key, tensor in _part(saved, f"optimizer.{group}").items():
+                index, name = key.split(".")
+                states.setdefault(int(index), {})[name] = tensor
+            whole = optimizer.state_dict()
+            whole["state"] = states
+            optimizer.load_state_dict(whole)
+        for name in Progress.__dataclass_fields__:
+            setattr(self.progress, name, saved.state[name])
+
+
+def _named(group: str, network: Seq2Seq) -> dict[str, Tensor]:
+    return {f"{group}.{key}": tensor for key, tensor in network.state_dict().items()}
+
+
+def _part(saved: checkpoint.Checkpoint, name: str) -> dict[str, Tensor]:
+    prefix = f"{name}."
+    return {k.removeprefix(prefix): v for k, v in saved.tensors.items() if k.startswith(prefix)}

@@ -1,0 +1,165 @@
+"""Whole workflows on a small corpus: results, MLflow, reuse, resume, and learners that agree."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from raysq.data.corpus import GeneratedText
+from raysq.data.prepare import PrepareSettings, prepare
+from raysq.tasks.grammar import generate
+from raysq.training import checkpoint, stage
+from raysq.workflow import main
+from workflows.erac import RECIPE
+
+SMALL = [
+    "--num-learners=0",
+    "--threads-per-learner=1",
+    "--quiet",
+    "--network.hidden-size=16",
+    "--network.embedding-size=12",
+    "--network.dropout=0",
+    "--decoding.max-length=12",
+    "--decoding.beam-size=2",
+    "--mle.max-updates=12",
+    "--mle.evaluate-every=6",
+    "--critic.max-updates=6",
+    "--critic.evaluate-every=3",
+    "--erac.max-updates=6",
+    "--erac.evaluate-every=3",
+    "--erac.tau=0.045",
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus") / "prepared"
+    text = GeneratedText("test", generate(sizes={"train": 300, "dev": 20, "test": 20}))
+    settings = PrepareSettings(task="demo", output_dir=folder, min_count=1, max_ratio=0)
+    return prepare(settings, text).folder
+
+
+def train(data: Path, output: Path, *more: str) -> dict:
+    status = main(RECIPE, None, [*SMALL, f"--data-dir={data}", f"--output-dir={output}", *more])
+    assert status == 0
+    return json.loads((output / "result.json").read_text())
+
+
+def parameters(result: dict, name: str) -> dict[str, torch.Tensor]:
+    entry = next(s for s in result["stages"] if s["name"] == name)
+    saved = checkpoint.latest(Path(entry["folder"]) / "checkpoints")
+    return {k: v for k, v in saved.tensors.items() if k.startswith(("policy.", "critic."))}
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    output = tmp_path_factory.mktemp("finished") / "run"
+    return output, train(data, output, "--control")
+
+
+def test_result_names_every_stage_in_order(finished):
+    output, result = finished
+    assert (result["workflow"], result["task"], result["seed"]) == ("erac", "demo", 1)
+    stages = result["stages"]
+    assert [s["name"] for s in stages] == ["mle", "critic", "erac", "continued_mle"]
+    assert [s["updates"] for s in stages] == [12, 6, 6, 6]
+    assert result["updates"] == 30
+    assert not any(s["reused"] for s in stages)
+    for entry in (stages[0], stages[2], stages[3]):
+        assert "tok:none|smooth:none" in entry["test"]["signature"]
+        lines = (output / "hypotheses" / f"{entry['name']}.test.txt").read_text().splitlines()
+        assert len(lines) == 20
+    assert stages[1]["dev"]["td_error"] > 0
+    assert -1 <= stages[1]["dev"]["correlation"] <= 1
+
+
+def test_joint_stage_starts_from_the_best_of_its_parents(finished):
+    _, result = finished
+    mle, _, erac, control = result["stages"]
+    assert erac["scores"][0] == [0, mle["dev"]["bleu"]]
+    assert control["scores"][0] == [0, mle["dev"]["bleu"]]
+
+
+def test_mlflow_holds_a_parent_and_a_child_for_every_stage(finished):
+    output, result = finished
+    client = MlflowClient(f"sqlite:///{output.parent / 'mlflow.db'}")
+    parent = client.get_run(result["run_id"])
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["erac.tau"] == "0.045"
+    for entry in result["stages"]:
+        child = client.get_run(entry["run_id"])
+        assert child.info.status == "FINISHED"
+        assert child.data.tags["mlflow.parentRunId"] == result["run_id"]
+        assert child.data.tags["raysq.stage"] == entry["name"]
+    erac = result["stages"][2]["run_id"]
+    dev = client.get_metric_history(erac, "dev/bleu")
+    assert [(p.step, p.value) for p in dev] == [tuple(s) for s in result["stages"][2]["scores"]]
+    assert client.get_run(erac).data.metrics["test_best/bleu"] == result["stages"][2]["test"]["bleu"]
+    names = {f.path for f in client.list_artifacts(erac, "hypotheses")}
+    assert names == {"hypotheses/dev.txt", "hypotheses/test.txt"}
+
+
+def test_same_command_reuses_finished_stages_and_another_tau_only_retrains_what_depends_on_it(finished, data):
+    output, first = finished
+    again = train(data, output.parent / "again")
+    assert [s["reused"] for s in again["stages"]] == [True, True, True]
+    assert [s["run_id"] for s in again["stages"]] == [s["run_id"] for s in first["stages"][:3]]
+    assert [s["test"] for s in again["stages"]] == [s["test"] for s in first["stages"][:3]]
+    other = train(data, output.parent / "other", "--erac.tau=0")
+    assert [s["reused"] for s in other["stages"]] == [True, True, False]
+
+
+def test_never_trains_everything_afresh(finished, data):
+    output, first = finished
+    fresh = train(data, output.parent / "fresh", "--reuse=never")
+    assert not any(s["reused"] for s in fresh["stages"])
+    for name in ("mle", "erac"):
+        theirs = parameters(first, name)
+        for key, value in parameters(fresh, name).items():
+            assert torch.equal(value, theirs[key]), key
+
+
+@pytest.mark.parametrize(("broken", "at"), [("mle", 8), ("critic", 4), ("erac", 5)])
+def test_interrupted_workflow_continues_to_the_same_parameters(
+    finished, data, tmp_path, monkeypatch, broken, at
+):
+    _, undisturbed = finished
+    update = stage._StageRun._update
+
+    def failing(run):
+        if run.spec.name == broken and run.progress.update == at:
+            raise KeyboardInterrupt
+        update(run)
+
+    monkeypatch.setattr(stage._StageRun, "_update", failing)
+    arguments = [*SMALL, f"--data-dir={data}", f"--output-dir={tmp_path / 'run'}"]
+    assert main(RECIPE, None, arguments) == 130
+    assert not (tmp_path / "run" / "result.json").exists()
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert {r.info.status for r in runs} <= {"KILLED", "FINISHED"}
+    monkeypatch.undo()
+    resumed = train(data, tmp_path / "run")
+    for name in ("mle", "critic", "erac"):
+        expected = parameters(undisturbed, name)
+        for key, value in parameters(resumed, name).items():
+            assert torch.equal(value, expected[key]), (name, key)
+    assert [s["test"] for s in resumed["stages"]] == [s["test"] for s in undisturbed["stages"][:3]]
+
+
+def test_two_learners_and_three_reward_workers_equal_one_process(finished, data, tmp_path):
+    _, alone = finished
+    command = [sys.executable, "workflows/erac.py", *SMALL[1:], f"--data-dir={data}"]
+    command += [f"--output-dir={tmp_path / 'run'}", "--num-learners=2", "--num-reward-workers=3"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    together = json.loads((tmp_path / "run" / "result.json").read_text())
+    for name in ("mle", "critic", "erac"):
+        expected = parameters(alone, name)
+        for key, value in parameters(together, name).items():
+            torch.testing.assert_close(value, expected[key], rtol=1e-5, atol=1e-6, msg=f"{name} {key}")
+    assert together["stages"][2]["reward_wait_share"] > 0
