@@ -88,10 +88,21 @@ class NetworkConfig(Config):
     """How the critic scores positions of the reference."""
     input_feeding: bool = False
     """Whether the previous attention vector is read with the next word, in policy and critic alike."""
+    critic_embedding: Literal["separate", "tied"] = "separate"
+    """tied: one table of word vectors reads the reference, reads the sample and gives Q, so that whether a
+    word stands in the reference need not be learnt word by word (the papers' is separate)."""
+    critic_embedding_range: float = Field(0.1, gt=0)
+    """The critic's word vectors start uniform in plus or minus this: wide ones tell words apart sooner."""
     dropout: float = Field(0.3, ge=0, lt=1)
     """Share of the policy's attention vector dropped in training; the critic has none."""
     init_range: float = Field(0.1, gt=0)
-    """All parameters start uniform in plus or minus this."""
+    """All other parameters start uniform in plus or minus this."""
+
+    @model_validator(mode="after")
+    def _tied_sizes(self) -> NetworkConfig:
+        if self.critic_embedding == "tied" and self.embedding_size != self.hidden_size:
+            raise ValueError("`embedding_size` must equal `hidden_size` with `critic_embedding` tied")
+        return self
 
 
 class DecodingConfig(Config):

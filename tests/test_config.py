@@ -86,6 +86,8 @@ def test_published_network_and_decoding() -> None:
         "hidden_size": 256,
         "attention": "dot",
         "critic_attention": "additive",
+        "critic_embedding": "separate",
+        "critic_embedding_range": 0.1,
         "input_feeding": False,
         "dropout": 0.3,
         "init_range": 0.1,

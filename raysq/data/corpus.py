@@ -30,6 +30,7 @@ class Fingerprint(Config):
     name: str
     """File name without its folder, or where generated text came from."""
     sha256: str
+    """Of its lines."""
 
 
 class ParallelText(Protocol):

@@ -43,7 +43,9 @@ class FileRecord(Config):
     """A file of the prepared folder."""
 
     bytes: int
+    """Its size."""
     sha256: str
+    """Of its content."""
 
 
 class SplitRecord(Config):
@@ -69,6 +71,7 @@ class Manifest(Config):
     """What a prepared folder holds and what it was made from."""
 
     format: int
+    """Version of the folder's layout."""
     digest: str
     """Identity of the data: kept text of every split in order and both vocabularies; not how it is stored."""
     settings: dict[str, Any]
@@ -78,6 +81,7 @@ class Manifest(Config):
     versions: dict[str, str]
     """Packages that did the work."""
     splits: dict[SplitName, SplitRecord]
+    """What became of each split."""
     vocabulary_sizes: dict[str, int]
     """V by side, specials counted."""
     files: dict[str, FileRecord]

@@ -8,7 +8,7 @@ apply it chunk by chunk (raysq.losses.vocabulary).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +101,7 @@ class Seq2Seq(nn.Module):
         input_feeding: bool,
         attention_bias: bool,
         dropout: float = 0.0,
+        tied: bool = False,
     ) -> None:
         super().__init__()
         self.dropout = dropout
@@ -115,13 +116,20 @@ class Seq2Seq(nn.Module):
         self.attention = AdditiveAttention(hidden_size) if attention == "additive" else DotAttention()
         self.combine = nn.Linear(2 * hidden_size, hidden_size, bias=attention_bias)
         self.output = OutputLayer(hidden_size, target_size)
+        if tied:  # one table of word vectors: both vocabularies are the same, embeddings as wide as features
+            self.target_embedding = self.source_embedding
+            self.output.weight = cast(nn.Parameter, self.source_embedding.weight)
 
-    def initialise(self, generator: torch.Generator, init_range: float = 0.1) -> None:
-        """Draw every parameter from U(-init_range, init_range)."""
+    def initialise(
+        self, generator: torch.Generator, init_range: float = 0.1, embedding_range: float | None = None
+    ) -> None:
+        """Draw every parameter from U(-init_range, init_range), word vectors from their own range."""
         with torch.no_grad():
             for parameter in self.parameters():
                 drawn = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
                 parameter.copy_((2 * drawn - 1) * init_range)
+            for embedding in {self.source_embedding, self.target_embedding}:
+                embedding.weight.mul_((embedding_range or init_range) / init_range)
 
     def encode(self, tokens: Tensor, mask: Tensor) -> Memory:
         """Read tokens [M, S] (mask [M, S], at least one token a row).

@@ -35,7 +35,11 @@ def _settings(**stages: Mapping[str, Scalar]) -> dict[str, Scalar]:
 DEMO = Task("demo", generated=True, defaults=_settings(critic={"target_rate": 0.01}, erac=JOINT, ac=JOINT))
 MULTI30K = Task(
     "multi30k",
-    defaults=_settings(critic={"target_rate": 0.01, "max_updates": 3000}, erac=JOINT, ac=JOINT),
+    defaults=_settings(
+        critic={"target_rate": 0.01, "max_updates": 3000},
+        erac=JOINT | {"max_updates": 3480},  # 6 epochs
+        ac=JOINT | {"max_updates": 3480},
+    ),
 )
 FILES = Task("files")
 

@@ -62,6 +62,7 @@ def build_critic(corpus: Corpus, network: NetworkConfig) -> Seq2Seq:
         attention=network.critic_attention,
         input_feeding=network.input_feeding,
         attention_bias=True,
+        tied=network.critic_embedding == "tied",
     )
 
 
@@ -71,13 +72,13 @@ def load_network(network: Seq2Seq, folder: Path, group: str) -> Seq2Seq:
     if saved is None:
         raise UserError(f"{folder} has no checkpoint; remove the folder and repeat the command")
     state = _part(saved, group)
-    shapes = {k: tuple(v.shape) for k, v in network.state_dict().items()}
+    shapes = {k: tuple(v.shape) for k, v in network.named_parameters()}
     if {k: tuple(v.shape) for k, v in state.items()} != shapes:
         raise UserError(
             f"the {group} in {folder} does not fit these networks or this vocabulary; "
             "use the --network options and the --data-dir it was trained with"
         )
-    network.load_state_dict(state)
+    _fill(network, state)
     return network
 
 
@@ -99,7 +100,8 @@ def make_networks(
             load_network(fresh, parent, group)
         else:
             generator = seeded_generator(seed, stage, group, "initial parameters")
-            fresh.initialise(generator, network.init_range)
+            words = network.critic_embedding_range if group == "critic" else None
+            fresh.initialise(generator, network.init_range, words)
         return fresh.to(device).requires_grad_(group in algorithm.trains)
 
     policy = ready(build_policy(corpus, network), "policy")
@@ -135,7 +137,7 @@ class StageState:
         for group in ("policy", "critic", "target_critic"):
             state = _part(saved, group)
             if state:
-                getattr(self.networks, group).load_state_dict(state)
+                _fill(getattr(self.networks, group), state)
         for group, optimizer in self.optimizers.items():
             states: dict[int, dict[str, Tensor]] = {}
             for key, tensor in _part(saved, f"optimizer.{group}").items():
@@ -149,7 +151,14 @@ class StageState:
 
 
 def _named(group: str, network: Seq2Seq) -> dict[str, Tensor]:
-    return {f"{group}.{key}": tensor for key, tensor in network.state_dict().items()}
+    """Each parameter once, tied ones too."""
+    return {f"{group}.{key}": tensor.detach() for key, tensor in network.named_parameters()}
+
+
+@torch.no_grad()
+def _fill(network: Seq2Seq, state: dict[str, Tensor]) -> None:
+    for key, parameter in network.named_parameters():
+        parameter.copy_(state[key])
 
 
 def _part(saved: checkpoint.Checkpoint, name: str) -> dict[str, Tensor]:
