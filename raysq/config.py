@@ -134,7 +134,7 @@ class WorkflowConfig(Config):
     tracking_uri: str | None = None
     """MLflow's store; none: the SQLite file mlflow.db beside the output folder."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where networks train; auto takes a GPU when there is one for every learner."""
+    """Where networks train; auto takes a GPU for every learner where this machine has any."""
     num_learners: int = Field(1, ge=0)
     """Processes that share each batch; results do not depend on it. 0 trains in this process, without Ray."""
     num_reward_workers: int = Field(1, ge=1)

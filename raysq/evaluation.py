@@ -156,6 +156,13 @@ class Evaluator:
             errors += batch_errors
             points += batch_points
         errors, points = self.collective.gather(errors), self.collective.gather(points)
+        if not points:  # the policy ends every sentence at once
+            return {
+                "td_error": float(np.mean(errors)),
+                "explained": 0.0,
+                "correlation": 0.0,
+                "correlation_by_position": {},
+            }
         position, q, returns = (np.array(column) for column in zip(*points, strict=True))
         by_position = {
             int(t) + 1: _correlation(q[position == t], returns[position == t])

@@ -31,6 +31,7 @@ class Progress:
             self._rows = {
                 run_id: self._bar.add_task(s.spec.name, total=s.spec.most_updates, news="")
                 for run_id, s in self._stages.items()
+                if not s.reused
             }
 
     def show(self, run_id: str, record: Record) -> None:
@@ -38,7 +39,7 @@ class Progress:
         stage = self._stages[run_id].spec.name
         news = _news(record.metrics)
         evaluation = any(name.startswith("dev/") for name in record.metrics)
-        if self._bar is not None:
+        if self._bar is not None and run_id in self._rows:
             self._bar.update(self._rows[run_id], completed=record.step, news=news)
             if not evaluation:
                 return
@@ -46,6 +47,10 @@ class Progress:
             return
         self._last_line = time.monotonic()
         self._console.print(f"{stage} update {record.step}: {news}", highlight=False, soft_wrap=True)
+        if evaluation and record.step == 0:
+            dev = {name.removeprefix("dev/"): value for name, value in record.metrics.items()}
+            for warning in self._stages[run_id].spec.algorithm.warnings(dev):
+                self._console.print(f"warning: {warning}", highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

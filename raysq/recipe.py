@@ -98,6 +98,11 @@ class PlannedStage:
     record: dict[str, Any]
     """Content of stage.json: identity, settings, parents, run id."""
 
+    @property
+    def reused(self) -> bool:
+        """Whether it was finished before."""
+        return self.action == "reuse"
+
     def write_record(self) -> None:
         """Write stage.json, by which later commands and people recognise the folder."""
         self.spec.folder.mkdir(parents=True, exist_ok=True)

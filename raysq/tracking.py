@@ -147,6 +147,10 @@ class Tracker:
         metrics = self._client.get_run(run_id).to_proto().data.metrics
         return {metric.key: metric.step for metric in metrics}
 
+    def log_results(self, run_id: str, points: Sequence[Point]) -> bool:
+        """Send closing scores; False (and a warning) where MLflow is away."""
+        return self._attempt(f"scores of run {run_id}", lambda: self.log_points(run_id, points))
+
     def log_points(self, run_id: str, points: Sequence[Point]) -> None:
         """Send up to 1000 points in one call. Raises MLflow's errors; some points may then be stored."""
         from mlflow.entities import Metric

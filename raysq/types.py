@@ -94,7 +94,7 @@ class Objective:
     """
 
     name: str
-    """Logged as ``loss/<name>``."""
+    """Logged as ``train/loss_<name>``."""
     total: Tensor
     """Scalar: the term summed over this rank's rows, differentiable."""
     weight: float

@@ -5,35 +5,37 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import sys
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console
 from rich.table import Table
 
+from raysq.claim import claim
 from raysq.commandline import run_command
-from raysq.config import UserError, flatten
+from raysq.config import UserError
 from raysq.data.prepare import prepare
 from raysq.data.shards import Corpus
 from raysq.delivery import Delivery
 from raysq.progress import Progress
 from raysq.recipe import PlannedStage, Recipe, TrainingConfig, package_digest, plan
+from raysq.runs import Runs
 from raysq.tasks import task_defaults, task_named
 from raysq.tasks.translation import demo_settings, demo_text
-from raysq.tracking import Point, RunStatus, Tracker, comparison_text, default_uri, source_tags
+from raysq.tracking import RunStatus, Tracker, comparison_text, default_uri
 from raysq.training.job import Job, run_job
 from raysq.training.journal import replace_json
-from raysq.training.stage import read_result
+from raysq.training.state import read_result
 
 EXPERIMENT = "raysq"
 DIVERGED = 3
-"""Exit status of a workflow whose last stage diverged; its best checkpoint was kept and scored."""
+"""Exit status of a workflow in which a stage diverged; its best checkpoint was kept and scored."""
 
 
 def main(recipe: Recipe, description: str | None, argv: Sequence[str] | None = None) -> int:
@@ -69,23 +71,27 @@ def run(recipe: Recipe, config: TrainingConfig) -> int:
     logging.basicConfig(level=logging.INFO if config.verbose else logging.WARNING, format="%(message)s")
     console = Console(quiet=config.quiet)
     places = Places.of(recipe, config)
-    places.output.mkdir(parents=True, exist_ok=True)
+    device = _device(config)
+    claims = [claim(places.output, "the output folder", "wait for it, or give another --output-dir")]
+    signal.signal(signal.SIGTERM, _terminated)
     data_dir = _data(config, places)
     corpus = Corpus.load(data_dir)
-    version = _version(config, places)
-    stages = plan(recipe, config, places.store, corpus.digest, version)
+    stages, held = _planned(recipe, config, places, corpus)
+    claims += held
     tracker = Tracker(places.tracking_uri, EXPERIMENT)
-    parent_id = _open_runs(recipe, config, places, corpus, tracker, stages)
+    runs = Runs(tracker, recipe, config, corpus, places.output)
+    runs.open(stages)
     for stage in stages:
-        console.print(_intention(stage), highlight=False)
+        console.print(_intention(stage), highlight=False, soft_wrap=True)
     progress = Progress(console, stages)
     delivery = Delivery(tracker, on_record=progress.show)
-    for stage in stages:
-        if stage.record.get("run_id"):
-            delivery.add(stage.spec.folder / "journal.jsonl", stage.record["run_id"])
     status: RunStatus = "FAILED"
     try:
-        _train(config, places, data_dir, stages)
+        for stage in stages:
+            if not stage.record.get("closed"):
+                delivery.add(stage.spec.folder / "journal.jsonl", stage.record["run_id"])
+        _train(config, places, data_dir, stages, device)
+        result = _write_result(recipe, config, places, runs.parent_id, stages)
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
@@ -93,16 +99,36 @@ def run(recipe: Recipe, config: TrainingConfig) -> int:
     finally:
         progress.close()
         undelivered = delivery.close()
-        _close_runs(tracker, parent_id, stages, places, status)
-    result = _write_result(recipe, config, places, parent_id, stages)
+        runs.close(stages, status)
+        for held_file in claims:
+            held_file.close()
     (places.output / "attempt").unlink(missing_ok=True)
     Console().print(_table(result["stages"]))
-    for line in undelivered:
+    for line in [*undelivered, *(w for s in result["stages"] for w in s["warnings"])]:
         console.print(f"warning: {line}", highlight=False, soft_wrap=True)
-    run_ids = [stage.record["run_id"] for stage in stages]
     print(f"results: {places.output / 'result.json'}")
+    run_ids = [stage.record["run_id"] for stage in stages]
     print(comparison_text(tracker.uri, tracker.experiment_id, run_ids))
-    return DIVERGED if result["stages"][-1]["state"] == "diverged" else 0
+    return DIVERGED if any(s["state"] == "diverged" for s in result["stages"]) else 0
+
+
+def _terminated(signal_number: int, frame: object) -> None:
+    """SIGTERM ends the command as an interruption does: checkpoints stand, runs are closed."""
+    raise SystemExit(128 + signal_number)
+
+
+def _planned(
+    recipe: Recipe, config: TrainingConfig, places: Places, corpus: Corpus
+) -> tuple[list[PlannedStage], list[IO[str]]]:
+    """The plan, and the claims to the stages that this command will train."""
+    version = _version(config, places)
+    held = []
+    for stage in plan(recipe, config, places.store, corpus.digest, version):
+        if not stage.reused:
+            remedy = "wait for it, or give another --store-dir"
+            held.append(claim(stage.spec.folder, f"stage {stage.spec.name}", remedy))
+    # what another command has finished since is reused
+    return plan(recipe, config, places.store, corpus.digest, version), held
 
 
 def _data(config: TrainingConfig, places: Places) -> Path:
@@ -134,9 +160,11 @@ def _intention(stage: PlannedStage) -> str:
     return f"stage {stage.spec.name} {said} {where}"
 
 
-def _train(config: TrainingConfig, places: Places, data_dir: Path, stages: list[PlannedStage]) -> None:
+def _train(
+    config: TrainingConfig, places: Places, data_dir: Path, stages: list[PlannedStage], device: str
+) -> None:
     """Train what is not finished, on Ray or (--num-learners 0) in this process."""
-    todo = tuple(stage.spec for stage in stages if stage.action != "reuse")
+    todo = tuple(stage.spec for stage in stages if not stage.reused)
     if not todo:
         return
     from raysq.rewards import SentenceBleu
@@ -150,7 +178,7 @@ def _train(config: TrainingConfig, places: Places, data_dir: Path, stages: list[
         decoding=config.decoding,
         seed=config.seed,
         checkpoint_seconds=60 * config.checkpoint_minutes,
-        device=_device(config),
+        device=device,
         threads=config.threads_per_learner or _threads(config.num_learners),
     )
     if config.num_learners == 0:
@@ -170,7 +198,7 @@ def _train(config: TrainingConfig, places: Places, data_dir: Path, stages: list[
 
 def _threads(num_learners: int) -> int:
     """A learner's share of the cores, one of which is left to the driver and the reward workers."""
-    cores = os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0))
     return max(1, (cores - 1) // max(1, num_learners))
 
 
@@ -183,93 +211,13 @@ def _device(config: TrainingConfig) -> str:
     return "cuda" if available and config.device != "cpu" else "cpu"
 
 
-def _open_runs(
-    recipe: Recipe,
-    config: TrainingConfig,
-    places: Places,
-    corpus: Corpus,
-    tracker: Tracker,
-    stages: list[PlannedStage],
-) -> str:
-    """The workflow's run, and a child for every stage to be trained; those of a resumed one go on."""
-    tags = {
-        "raysq.recipe": recipe.name,
-        "raysq.task": config.task,
-        "raysq.seed": str(config.seed),
-        "raysq.data": corpus.digest,
-        **source_tags(Path(__file__).parent.parent),
-    }
-    reused = {f"raysq.reused.{s.spec.name}": str(s.record["run_id"]) for s in stages if s.action == "reuse"}
-    name = f"{recipe.name} {config.task} seed {config.seed}"
-    parent_id = tracker.create_run(name, {**tags, "raysq.level": "workflow", **reused}, flatten(config))
-    replace_json(places.output / "config.json", config.model_dump(mode="json"))
-    tracker.log_artifact(parent_id, places.output / "config.json")
-    tracker.log_artifact(parent_id, corpus.folder / "manifest.json")
-    for stage in stages:
-        if stage.action == "reuse":
-            continue
-        run_id = stage.record.get("run_id")
-        settings = ((stage.spec.name, flatten(stage.spec.algorithm)), ("network", flatten(config.network)))
-        if not (run_id and tracker.reopen(run_id)):
-            stage.record["run_id"] = tracker.create_run(
-                f"{stage.spec.name} {config.task} seed {config.seed}",
-                {
-                    **tags,
-                    "raysq.level": "stage",
-                    "raysq.stage": stage.spec.name,
-                    "raysq.algorithm": type(stage.spec.algorithm).__name__,
-                    "raysq.identity": stage.identity,
-                    "raysq.folder": str(stage.spec.folder),
-                },
-                {f"{part}.{key}": value for part, values in settings for key, value in values.items()},
-                parent_id=parent_id,
-            )
-        stage.write_record()
-    return parent_id
-
-
-def _close_runs(
-    tracker: Tracker, parent_id: str, stages: list[PlannedStage], places: Places, status: RunStatus
-) -> None:
-    """End every open run; a stage that finished keeps its results whatever came after it."""
-    for stage in stages:
-        run_id, folder = stage.record["run_id"], stage.spec.folder
-        done = (folder / "result.json").exists()
-        if stage.action == "reuse":
-            continue
-        if done:
-            result = read_result(folder)
-            _log_result(tracker, run_id, result)
-            for split in ("dev", "test"):
-                hypotheses = folder / "hypotheses" / f"{split}.txt"
-                if hypotheses.exists():
-                    tracker.log_artifact(run_id, hypotheses, "hypotheses")
-            tracker.log_artifact(run_id, folder / "result.json")
-            tracker.finish(run_id, "FINISHED", {"raysq.state": result["state"]})
-        else:
-            tracker.finish(run_id, "KILLED" if status == "KILLED" else "FAILED")
-    tracker.finish(parent_id, status)
-
-
-def _log_result(tracker: Tracker, run_id: str, result: dict[str, Any]) -> None:
-    """The closing scores of a stage as metrics, so that the UI can sort by them."""
-    now = int(time.time() * 1000)
-    points = [
-        Point(f"{split}_best/{name}", value, result["updates"], now)
-        for split in ("dev", "test")
-        for name, value in result[split].items()
-        if isinstance(value, float)
-    ]
-    tracker.log_points(run_id, points)
-
-
 def _write_result(
     recipe: Recipe, config: TrainingConfig, places: Places, parent_id: str, stages: list[PlannedStage]
 ) -> dict[str, Any]:
     """result.json in the output directory, with the hypotheses beside it."""
     entries = []
     for stage in stages:
-        entry = {"run_id": stage.record["run_id"], "reused": stage.action == "reuse"}
+        entry = {"run_id": stage.record["run_id"], "reused": stage.reused}
         entries.append(read_result(stage.spec.folder) | entry | {"folder": str(stage.spec.folder)})
         for file in sorted((stage.spec.folder / "hypotheses").glob("*.txt")):
             target = places.output / "hypotheses" / f"{stage.spec.name}.{file.name}"

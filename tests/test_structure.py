@@ -12,11 +12,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    {"types", "config", "options", "commandline"},
+    {"types", "config", "options", "commandline", "claim"},
     {"data", "losses", "rewards", "proposals", "models"},
     {"decoding"},
     {"algorithms"},
-    {"tasks", "training", "evaluation", "tracking", "delivery", "progress", "recipe", "report"},
+    {"tasks", "training", "evaluation", "tracking", "delivery", "progress", "recipe", "runs", "report"},
     {"cluster"},
     {"workflow"},
 )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from raysq.algorithms.randomness import Randomness
@@ -71,13 +72,31 @@ class Algorithm(Config):
     max_decays: int = Field(6, ge=0)
     """The failure to improve after this many decays ends the stage."""
 
+    linear_decay: bool = False
+    """Let the rate fall linearly to 0 at max_updates, besides the decays: for schedules of known length."""
+
+    @model_validator(mode="after")
+    def _length_known(self) -> Self:
+        if self.linear_decay and not self.max_updates:
+            raise ValueError("`max_updates` must be above 0 with `linear_decay`")
+        return self
+
+    def annealing(self, update: int) -> float:
+        """Factor of the learning rate by ``linear_decay``: from 1 to 0."""
+        return 1 - update / self.max_updates if self.linear_decay else 1.0
+
     def learning_rates(self, update: int, decays: int) -> dict[Group, float]:
         """Learning rate of each trained network at an update (from 0) after so many decays."""
-        return dict.fromkeys(self.trains, self.learning_rate * self.decay**decays)
+        rate = self.learning_rate * self.decay**decays * self.annealing(update)
+        return dict.fromkeys(self.trains, rate)
 
     def target_update_rate(self) -> float | None:
         """beta of the target network after every update; None without one."""
         return None
+
+    def warnings(self, dev: Mapping[str, float]) -> list[str]:
+        """What a user should know of the dev scores before the first update."""
+        return []
 
     @abstractmethod
     def draw(self, batch: Batch, networks: Networks, randomness: Randomness) -> Samples:

@@ -14,6 +14,7 @@ initial policy is a candidate for the best checkpoint; 3. those of the critic.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -69,9 +70,19 @@ class ActorCritic(CriticTraining):
         rise = (update + 1 - self.critic_only_updates) / max(1, self.warmup_updates)
         warm = min(1.0, max(0.0, rise))
         return {
-            "policy": self.learning_rate * self.decay**decays * warm,
+            "policy": self.learning_rate * self.decay**decays * self.annealing(update) * warm,
             "critic": self.critic_learning_rate,
         }
+
+    def warnings(self, dev: Mapping[str, float]) -> list[str]:
+        """A critic that explains too little."""
+        if dev["explained"] >= self.min_explained:
+            return []
+        return [
+            f"the critic explains {dev['explained']:.0%} of the variance of the dev returns, less than "
+            f"{self.min_explained:.0%}: the joint stage may destroy the policy; train the critic longer "
+            "(--critic.max-epochs) or raise --critic.target-rate"
+        ]
 
     def target_tau(self) -> float:
         """tau, or 0 without future entropy."""

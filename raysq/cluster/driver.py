@@ -17,6 +17,7 @@ from raysq.cluster.reward_workers import create_reward_workers
 from raysq.config import UserError
 from raysq.rewards.base import RewardFunction
 from raysq.training.job import Job
+from raysq.training.step import Diverged
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -71,9 +72,12 @@ def run_on_ray(
                 logging_config=LoggingConfig(log_level="INFO" if verbose else "ERROR"),
             ),
         )
-        return trainer.fit().return_value
+        returned = trainer.fit().return_value
+        if isinstance(returned, Exception):
+            raise returned
+        return returned
     except WorkerGroupError as error:
-        raise _user_error(error) or error from None
+        raise _known_error(error) or error from None
     finally:
         ray.shutdown()
 
@@ -96,11 +100,11 @@ def start(num_learners: int, *, verbose: bool = False) -> None:
     )
 
 
-def _user_error(error: WorkerGroupError) -> UserError | None:
-    """The user's mistake that a learner found, if that is what ended the run."""
+def _known_error(error: WorkerGroupError) -> Exception | None:
+    """The user's mistake or the divergence that a learner met, if that is what ended the run."""
     for failure in error.worker_failures.values():
         cause = getattr(failure, "_base_exc", failure)
-        if isinstance(cause, UserError):
+        if isinstance(cause, UserError | Diverged):
             return cause
     return None
 

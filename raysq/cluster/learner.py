@@ -11,16 +11,19 @@ from typing import Any
 import ray.train
 
 from raysq.cluster.reward_workers import RemoteScorer
+from raysq.config import UserError
 from raysq.training.collective import Collective
 from raysq.training.job import Job, run_job
 from raysq.training.journal import replace_json
+from raysq.training.step import Diverged
 
 
-def learn(config: dict[str, Any]) -> list[dict[str, Any]]:
+def learn(config: dict[str, Any]) -> list[dict[str, Any]] | Exception:
     """Run ``config["job"]`` as one of the run's learners, with rewards from ``config["workers"]``.
 
     Returns:
-        The stages' entries of result.json (the same on every rank).
+        The stages' entries of result.json (the same on every rank), or what a single learner cannot mend:
+        the user's mistake, or a divergence with nothing to keep.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     job: Job = config["job"]
@@ -28,7 +31,12 @@ def learn(config: dict[str, Any]) -> list[dict[str, Any]]:
     collective = Collective(context.get_world_rank(), context.get_world_size())
     scorer = RemoteScorer(config["workers"])
     scorer.warm_up()
-    return run_job(job, scorer, collective, _report)
+    try:
+        return run_job(job, scorer, collective, _report)
+    except (UserError, Diverged) as error:
+        if collective.world_size > 1:
+            raise  # the other learners must be ended too
+        return error  # a restart would only meet it again
 
 
 def _report(metrics: Mapping[str, float], folder: Path) -> None:

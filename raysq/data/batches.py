@@ -62,9 +62,7 @@ def evaluation_batches(split: Split, batch_size: int) -> list[np.ndarray]:
 def collate(split: Split, example_ids: np.ndarray, rank: int = 0, world_size: int = 1) -> Batch:
     """This rank's contiguous slice of a global batch, padded to the slice's own width.
 
-    Slices differ by at most one example, the first ranks have the longer ones. Where the global batch has
-    fewer examples than there are ranks, the last ranks get none: B = 0, S = T = 1. Such a rank has no forward
-    pass to make but still takes part in the step's all-reduce, with zeros.
+    Slices differ by at most one example, the first ranks have the longer ones.
 
     Args:
         split: where the examples are.

@@ -32,7 +32,41 @@ def _settings(**stages: Mapping[str, Scalar]) -> dict[str, Scalar]:
     return {f"{stage}.{key}": value for stage, part in stages.items() for key, value in part.items()}
 
 
-DEMO = Task("demo", generated=True, defaults=_settings(critic={"target_rate": 0.01}, erac=JOINT, ac=JOINT))
+DEMO_CRITIC: dict[str, Scalar] = {
+    "learning_rate": 3e-3,
+    "target_rate": 0.1,
+    "num_samples": 1,
+    "max_updates": 2000,
+    "max_epochs": 100,
+    "evaluate_every": 500,
+    "linear_decay": True,
+}
+DEMO_JOINT: dict[str, Scalar] = {
+    "learning_rate": 1e-4,
+    "critic_learning_rate": 1e-3,
+    "target_rate": 0.1,
+    "lambda_mle": 0.2,
+    "entropy_gradient": "normalised",
+    "max_updates": 1500,
+    "evaluate_every": 250,
+}
+DEMO = Task(
+    "demo",
+    generated=True,
+    defaults=_settings(
+        network={
+            "embedding_size": 128,
+            "hidden_size": 128,
+            "critic_attention": "dot",
+            "critic_embedding": "tied",
+            "critic_embedding_range": 0.9,
+        },
+        mle={"optimizer": "adam", "learning_rate": 4e-3},
+        critic=DEMO_CRITIC,
+        erac=DEMO_JOINT,
+        ac=DEMO_JOINT,
+    ),
+)
 MULTI30K = Task(
     "multi30k",
     defaults=_settings(

@@ -26,9 +26,9 @@ def demo_settings(output_dir: Path) -> PrepareSettings:
 
 def demo_text() -> GeneratedText:
     """The generated German-English text of the task demo, tokenised and lower-cased."""
-    from raysq.tasks import grammar
+    from raysq.tasks.grammar import generate
 
-    splits = grammar.generate()
+    splits = generate()
     return GeneratedText(
         "raysq.tasks.grammar", {"train": splits["train"], "dev": splits["dev"], "test": splits["test"]}
     )

@@ -6,7 +6,6 @@ function of (seed, stage, update), so continuing from a checkpoint equals never 
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -19,7 +18,6 @@ import numpy as np
 import torch
 
 from raysq.algorithms import Algorithm, CriticTraining
-from raysq.algorithms.erac import ActorCritic
 from raysq.algorithms.randomness import Randomness
 from raysq.config import NetworkConfig
 from raysq.data.batches import collate, epoch_batches
@@ -30,7 +28,7 @@ from raysq.rewards.scoring import RewardScorer
 from raysq.training import checkpoint
 from raysq.training.collective import Collective
 from raysq.training.journal import Journal, replace_json
-from raysq.training.state import Progress, StageState, load_network, make_networks
+from raysq.training.state import Progress, StageState, load_network, make_networks, read_result
 from raysq.training.step import Diverged, Step
 from raysq.types import MetricSums
 
@@ -143,30 +141,28 @@ class _StageRun:
     # -- the loop
 
     def train_and_score(self) -> dict[str, Any]:
-        state = "finished"
+        progress = self.progress
         try:
-            stopped_by = self._train()
+            self._train()
         except Diverged as error:
-            state, stopped_by = "diverged", str(error)
-            log.warning("stage %s diverged: %s", self.spec.name, error)
+            progress.diverged, progress.stopped_by = True, str(error)
         if self.writer is not None:
             self.writer.wait()
         self._everyone_waits()
-        return self._score_best(state, stopped_by)
+        return self._score_best()
 
-    def _train(self) -> str:
-        """Update until something ends the stage; returns what did."""
+    def _train(self) -> None:
+        """Update until something ends the stage: ``progress.stopped_by``."""
         progress = self.progress
-        while True:
+        while not progress.stopped_by:
             if self._evaluation_due():
-                reason = self._evaluate()
-                if reason:
-                    return reason
-            if progress.update >= self.limit:
-                return f"{progress.update} updates"
-            self._update()
-            if time.monotonic() - self.saved_at > self.around.checkpoint_seconds:
-                self._save(best=False)
+                self._evaluate()
+            elif progress.update >= self.limit:
+                progress.stopped_by = f"all of {progress.update} updates done"
+            else:
+                self._update()
+                if time.monotonic() - self.saved_at > self.around.checkpoint_seconds:
+                    self._save(best=False)
 
     def _evaluation_due(self) -> bool:
         at, algorithm = self.progress.update, self.spec.algorithm
@@ -222,8 +218,8 @@ class _StageRun:
 
     # -- evaluation, decay and stopping
 
-    def _evaluate(self) -> str | None:
-        """Score the dev split at this update and act on it; returns why the stage ends, if it does."""
+    def _evaluate(self) -> None:
+        """Score the dev split at this update and act on it, before the checkpoint that records it."""
         started, progress, algorithm = time.monotonic(), self.progress, self.spec.algorithm
         self._log_window()
         scores = self._dev_scores()
@@ -232,15 +228,18 @@ class _StageRun:
         improved = progress.best_score is None or (
             score >= progress.best_score if mode == "max" else score <= progress.best_score
         )
-        reason = None
         if improved:
             progress.best_score, progress.best_update = score, progress.update
         elif progress.decays < algorithm.max_decays:
             progress.decays += 1
         elif self.spec.updates_of is None:
-            reason = f"no improvement after {progress.decays} decays"
-        collapsed = mode == "max" and score < (progress.best_score or 0.0) / 2
+            progress.stopped_by = f"no improvement after {progress.decays} decays"
+        started_high = self.spec.policy_from is not None  # a fresh policy's first scores are noise
+        collapsed = started_high and mode == "max" and score < (progress.best_score or 0.0) / 2
         progress.collapsed = progress.collapsed + 1 if collapsed else 0
+        if progress.collapsed >= 2:
+            progress.diverged = True
+            progress.stopped_by = f"dev {name} fell under half of its best ({progress.best_score:.2f}) twice"
         progress.evaluated = progress.update
         progress.scores.append([progress.update, score])
         progress.seconds += time.monotonic() - started
@@ -252,17 +251,14 @@ class _StageRun:
             self.journal.sync()
         self._save(best=improved)
         self.around.report(numbers, self.spec.folder)
-        if progress.collapsed >= 2:
-            raise Diverged(f"dev {name} fell under half of its best ({progress.best_score:.2f}) twice")
-        return reason
 
     def _dev_scores(self) -> dict[str, Any]:
         evaluator, algorithm = self.around.evaluator, self.spec.algorithm
         scores: dict[str, Any] = {}
         if isinstance(algorithm, CriticTraining):
             scores |= evaluator.critic_scores(self.networks, algorithm, "dev")
-            if self.progress.update == 0 and isinstance(algorithm, ActorCritic):
-                _warn_of_blind_critic(scores["explained"], algorithm.min_explained)
+            if self.progress.update == 0:
+                self.progress.warnings += algorithm.warnings(scores)
             for position, value in scores["correlation_by_position"].items():
                 scores[f"correlation_at_position_{position:02d}"] = value
         if "policy" in algorithm.trains:
@@ -284,13 +280,15 @@ class _StageRun:
         self.around.collective.sums([0.0], self.around.device)
 
     @torch.no_grad()
-    def _score_best(self, state: str, stopped_by: str) -> dict[str, Any]:
+    def _score_best(self) -> dict[str, Any]:
         """Closing evaluation of the best checkpoint on dev and test, and the stage's entry of result.json."""
         started, progress, algorithm = time.monotonic(), self.progress, self.spec.algorithm
         if progress.best_update < 0:
-            raise Diverged(f"stage {self.spec.name} diverged before its first evaluation: {stopped_by}")
+            raise Diverged(
+                f"stage {self.spec.name} diverged before its first evaluation: {progress.stopped_by}"
+            )
         for group in algorithm.trains:
-            load_network(getattr(self.networks, group), self.spec.folder, group)
+            load_network(getattr(self.networks, group), self.spec.folder, group, progress.best_update)
         splits: dict[SplitName, dict[str, Any]] = {"dev": {}, "test": {}}
         for split, scores in splits.items():
             if "policy" in algorithm.trains:
@@ -304,8 +302,9 @@ class _StageRun:
         progress.seconds += time.monotonic() - started
         result = {
             "name": self.spec.name,
-            "state": state,
-            "stopped_by": stopped_by,
+            "state": "diverged" if progress.diverged else "finished",
+            "stopped_by": progress.stopped_by,
+            "warnings": progress.warnings,
             "updates": progress.update,
             "best_update": progress.best_update,
             "epochs": round(progress.update / self.batches_per_epoch, 3),
@@ -320,21 +319,6 @@ class _StageRun:
             replace_json(self.spec.folder / "result.json", result)
         self._everyone_waits()
         return result
-
-
-def _warn_of_blind_critic(explained: float, least: float) -> None:
-    if explained < least:
-        log.warning(
-            "the critic explains %.0f%% of the variance of the dev returns, less than %.0f%%: the joint "
-            "stage may destroy the policy; train the critic longer or raise --critic.target-rate",
-            100 * explained,
-            100 * least,
-        )
-
-
-def read_result(folder: Path) -> dict[str, Any]:
-    """The finished stage's entry of result.json."""
-    return json.loads((folder / "result.json").read_text())
 
 
 def write_lines(path: Path, lines: list[str]) -> None:

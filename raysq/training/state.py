@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +35,10 @@ class Progress:
     seconds: float = 0.0
     waited_seconds: float = 0.0
     """Spent waiting for rewards."""
+    stopped_by: str = ""
+    """What ended the updates, once something has."""
+    diverged: bool = False
+    warnings: list[str] = field(default_factory=list)
     scores: list[list[float]] = field(default_factory=list)
     """[update, dev score] of every evaluation."""
 
@@ -66,11 +72,18 @@ def build_critic(corpus: Corpus, network: NetworkConfig) -> Seq2Seq:
     )
 
 
-def load_network(network: Seq2Seq, folder: Path, group: str) -> Seq2Seq:
-    """Fill ``network`` with the parameters of ``group`` in a stage's best checkpoint."""
+def load_network(network: Seq2Seq, folder: Path, group: str, best_update: int) -> Seq2Seq:
+    """Fill ``network`` with a group's parameters in a stage's best checkpoint, taken at ``best_update``.
+
+    Raises:
+        UserError: that checkpoint is missing or damaged, or does not fit the network.
+    """
     saved = checkpoint.best(folder / "checkpoints")
-    if saved is None:
-        raise UserError(f"{folder} has no checkpoint; remove the folder and repeat the command")
+    if saved is None or saved.step != best_update:
+        raise UserError(
+            f"the best checkpoint of {folder} (update {best_update}) is missing or damaged; "
+            "remove the folder and repeat the command"
+        )
     state = _part(saved, group)
     shapes = {k: tuple(v.shape) for k, v in network.named_parameters()}
     if {k: tuple(v.shape) for k, v in state.items()} != shapes:
@@ -97,7 +110,7 @@ def make_networks(
     def ready(fresh: Seq2Seq, group: Group) -> Seq2Seq:
         parent = parents[group]
         if parent is not None:
-            load_network(fresh, parent, group)
+            load_network(fresh, parent, group, read_result(parent)["best_update"])
         else:
             generator = seeded_generator(seed, stage, group, "initial parameters")
             words = network.critic_embedding_range if group == "critic" else None
@@ -111,6 +124,11 @@ def make_networks(
     target = build_critic(corpus, network).to(device)
     target.load_state_dict(critic.state_dict())
     return Networks(policy, critic, target.requires_grad_(False))
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """A finished stage's entry of result.json."""
+    return json.loads((folder / "result.json").read_text())
 
 
 @dataclass(slots=True)

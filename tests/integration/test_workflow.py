@@ -9,6 +9,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
+from raysq.claim import claim
 from raysq.data.corpus import GeneratedText
 from raysq.data.prepare import PrepareSettings, prepare
 from raysq.tasks.grammar import generate
@@ -21,7 +22,7 @@ SMALL = [
     "--threads-per-learner=1",
     "--quiet",
     "--network.hidden-size=16",
-    "--network.embedding-size=12",
+    "--network.embedding-size=16",
     "--network.dropout=0",
     "--decoding.max-length=12",
     "--decoding.beam-size=2",
@@ -149,6 +150,61 @@ def test_interrupted_workflow_continues_to_the_same_parameters(
         for key, value in parameters(resumed, name).items():
             assert torch.equal(value, expected[key]), (name, key)
     assert [s["test"] for s in resumed["stages"]] == [s["test"] for s in undisturbed["stages"][:3]]
+
+
+def scripted(monkeypatch, name: str, scores: dict[int, float]) -> None:
+    """Let dev BLEU of a stage be what the script says at each update."""
+    dev_scores = stage._StageRun._dev_scores
+
+    def scores_by_script(run):
+        found = dev_scores(run)
+        return found | {"bleu": scores[run.progress.update]} if run.spec.name == name else found
+
+    monkeypatch.setattr(stage._StageRun, "_dev_scores", scores_by_script)
+
+
+def test_a_decision_to_stop_survives_an_interruption_before_the_closing_scores(data, tmp_path, monkeypatch):
+    stopping = ["--mle.max-decays=1", "--mle.max-updates=60", "--mle.evaluate-every=2"]
+    scripted(monkeypatch, "mle", {2: 5.0, 4: 6.0, 6: 5.5, 8: 6.0, 10: 5.0})
+    undisturbed = train(data, tmp_path / "a" / "run", *stopping)
+    mle = undisturbed["stages"][0]
+    assert mle["stopped_by"] == "no improvement after 1 decays"
+    assert (mle["updates"], mle["best_update"]) == (10, 8)
+    score_best = stage._StageRun._score_best
+
+    def failing(run):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage._StageRun, "_score_best", failing)
+    arguments = [*SMALL, *stopping, f"--data-dir={data}", f"--output-dir={tmp_path / 'b' / 'run'}"]
+    assert main(RECIPE, None, arguments) == 130
+    monkeypatch.setattr(stage._StageRun, "_score_best", score_best)
+    resumed = train(data, tmp_path / "b" / "run", *stopping)
+    assert [s["updates"] for s in resumed["stages"]] == [s["updates"] for s in undisturbed["stages"]]
+    assert [s["test"] for s in resumed["stages"]] == [s["test"] for s in undisturbed["stages"]]
+
+
+def test_a_policy_that_collapses_is_marked_diverged_and_its_best_checkpoint_kept(data, tmp_path, monkeypatch):
+    scripted(monkeypatch, "erac", {0: 30.0, 1: 20.0, 2: 14.0, 3: 16.0, 4: 14.0, 5: 13.0})
+    arguments = [*SMALL, f"--data-dir={data}", f"--output-dir={tmp_path / 'run'}"]
+    assert main(RECIPE, None, [*arguments, "--erac.evaluate-every=1", "--erac.max-updates=9"]) == 3
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    mle, _, erac = result["stages"]
+    assert erac["state"] == "diverged"
+    assert erac["stopped_by"] == "dev bleu fell under half of its best (30.00) twice"
+    assert (erac["updates"], erac["best_update"]) == (5, 0)
+    assert erac["test"] == mle["test"]
+    assert "the critic explains" in erac["warnings"][0]
+    run = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").get_run(erac["run_id"])
+    assert (run.info.status, run.data.tags["raysq.state"]) == ("FINISHED", "diverged")
+
+
+def test_a_second_command_in_one_output_folder_is_refused(finished, data, capsys):
+    output, _ = finished
+    with claim(output, "x", "y"):
+        status = main(RECIPE, None, [*SMALL, f"--data-dir={data}", f"--output-dir={output}"])
+    assert status == 2
+    assert "is in use by process" in capsys.readouterr().err
 
 
 def test_two_learners_and_three_reward_workers_equal_one_process(finished, data, tmp_path):
