@@ -38,7 +38,7 @@ def main(output: Path, critic: Path, joint: Path, control: Path | None) -> None:
             *curve(control, "dev/sample_bleu"), "s--", color="#009E73", label="continued MLE, sample BLEU"
         )
     right.set(title="joint stage and control", xlabel="updates", ylabel="BLEU")
-    right.legend(frameon=False, fontsize=7)
+    right.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncol=2)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(output, dpi=110)
