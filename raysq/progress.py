@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from rich.console import Console
@@ -18,7 +19,7 @@ PLAIN_SECONDS = 10.0
 class Progress:
     """Shows where the stages stand; ``show`` is called from one thread for every new record."""
 
-    def __init__(self, console: Console, stages: list[PlannedStage]) -> None:
+    def __init__(self, console: Console, stages: list[PlannedStage], num_examples: int) -> None:
         self._console = console
         self._stages = {s.record["run_id"]: s for s in stages if s.record.get("run_id")}
         self._last_line = time.monotonic()
@@ -29,7 +30,7 @@ class Progress:
             self._bar = Bar(*columns, *tail, console=console)
             self._bar.start()
             self._rows = {
-                run_id: self._bar.add_task(s.spec.name, total=s.spec.most_updates, news="")
+                run_id: self._bar.add_task(s.spec.name, total=_total(s, num_examples), news="")
                 for run_id, s in self._stages.items()
                 if not s.reused
             }
@@ -56,6 +57,12 @@ class Progress:
         """Leave the terminal as it was."""
         if self._bar is not None:
             self._bar.stop()
+
+
+def _total(stage: PlannedStage, num_examples: int) -> int:
+    """Updates of a stage at the latest; early stopping may end it before."""
+    algorithm = stage.spec.algorithm
+    return algorithm.most_updates(math.ceil(num_examples / algorithm.batch_size))
 
 
 SHOWN = {

@@ -83,7 +83,7 @@ def run(recipe: Recipe, config: TrainingConfig) -> int:
     runs.open(stages)
     for stage in stages:
         console.print(_intention(stage), highlight=False, soft_wrap=True)
-    progress = Progress(console, stages)
+    progress = Progress(console, stages, len(corpus.splits["train"]))
     delivery = Delivery(tracker, on_record=progress.show)
     status: RunStatus = "FAILED"
     try:

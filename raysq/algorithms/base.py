@@ -81,6 +81,11 @@ class Algorithm(Config):
             raise ValueError("`max_updates` must be above 0 with `linear_decay`")
         return self
 
+    def most_updates(self, batches_per_epoch: int) -> int:
+        """Updates at which the stage ends at the latest."""
+        by_epochs = self.max_epochs * batches_per_epoch
+        return min(by_epochs, self.max_updates) if self.max_updates else by_epochs
+
     def annealing(self, update: int) -> float:
         """Factor of the learning rate by ``linear_decay``: from 1 to 0."""
         return 1 - update / self.max_updates if self.linear_decay else 1.0

@@ -55,11 +55,6 @@ class StageSpec:
     updates_of: Path | None = None
     """Stage folder whose number of updates bounds this one (a control trained as long as another stage)."""
 
-    @property
-    def most_updates(self) -> int | None:
-        """Updates at which the stage ends at the latest, where the settings say it."""
-        return self.algorithm.max_updates or None
-
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -135,8 +130,7 @@ class _StageRun:
         algorithm = self.spec.algorithm
         if self.spec.updates_of is not None:
             return int(read_result(self.spec.updates_of)["updates"])
-        by_epochs = algorithm.max_epochs * self.batches_per_epoch
-        return min(by_epochs, algorithm.max_updates) if algorithm.max_updates else by_epochs
+        return algorithm.most_updates(self.batches_per_epoch)
 
     # -- the loop
 

@@ -55,7 +55,7 @@ class Step:
             Metrics over all ranks, as (sum, weight).
 
         Raises:
-            Diverged: a term or a gradient is not finite.
+            Diverged: a term or a gradient is not finite; no parameter was changed.
         """
         algorithm, networks = self.algorithm, self.networks
         samples = algorithm.draw(batch, networks, randomness)
@@ -74,11 +74,13 @@ class Step:
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        rates = algorithm.learning_rates(randomness.update, decays)
-        for group in algorithm.trains:
-            norm = self._descend(group, rates[group])
+        norms = {group: self._clip(group) for group in algorithm.trains}
+        for group, norm in norms.items():  # all of them before the first step: networks change together
             if not math.isfinite(norm):
                 raise Diverged(f"gradient of the {group} is {norm} {_place(randomness, batch)}")
+        rates = algorithm.learning_rates(randomness.update, decays)
+        for group, norm in norms.items():
+            self._descend(group, rates[group])
             metrics[f"gradient_norm_{group}"] = (norm, 1.0)
             metrics[f"learning_rate_{group}"] = (rates[group], 1.0)
         self._update_target()
@@ -89,17 +91,17 @@ class Step:
         flat = self.collective.sums(flat, str(batch.source.device))
         return {name: (flat[2 * i], flat[2 * i + 1]) for i, name in enumerate(metrics)}
 
-    def _descend(self, group: Group, learning_rate: float) -> float:
-        """Sum gradients over ranks, clip, step; returns the norm before clipping (no step if not finite)."""
-        network, optimizer = getattr(self.networks, group), self.optimizers[group]
-        parameters: list[Tensor] = list(network.parameters())
+    def _clip(self, group: Group) -> float:
+        """Sum a network's gradients over ranks and clip them; returns their norm before clipping."""
+        parameters: list[Tensor] = list(getattr(self.networks, group).parameters())
         self.collective.sum_gradients(parameters)
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.algorithm.clip_norm, foreach=True))
-        if math.isfinite(norm):
-            for param_group in optimizer.param_groups:
-                param_group["lr"] = learning_rate
-            optimizer.step()
-        return norm
+        return float(torch.nn.utils.clip_grad_norm_(parameters, self.algorithm.clip_norm, foreach=True))
+
+    def _descend(self, group: Group, learning_rate: float) -> None:
+        optimizer = self.optimizers[group]
+        for param_group in optimizer.param_groups:
+            param_group["lr"] = learning_rate
+        optimizer.step()
 
     @torch.no_grad()
     def _update_target(self) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from raysq.algorithms import ActorCritic
+from raysq.algorithms import ActorCritic, CriticTraining, Mle
 
 OPTIONS: list[dict[str, Any]] = [
     {},
@@ -139,6 +139,36 @@ def test_learning_rates_warm_up_and_decay_for_the_policy_alone() -> None:
     assert {warm.learning_rates(update, decays=1)["critic"] for update in range(20)} == {0.3}
     still = ActorCritic(learning_rate=0.8, critic_only_updates=3)
     assert [still.learning_rates(update, 0)["policy"] for update in (2, 3, 4)] == [0.0, 0.8, 0.8]
+
+
+def test_linear_decay_brings_the_policys_rate_to_zero() -> None:
+    """1 - update / max_updates, besides the decays and the warm-up; the critic's rate stands."""
+    annealed = ActorCritic(
+        learning_rate=0.8, critic_learning_rate=0.3, decay=0.5, max_updates=100, linear_decay=True
+    )
+    rates = [annealed.learning_rates(update, 0)["policy"] for update in (0, 25, 50, 99, 100)]
+    assert rates == pytest.approx([0.8, 0.6, 0.4, 0.008, 0.0])
+    assert annealed.learning_rates(25, decays=2) == pytest.approx({"policy": 0.15, "critic": 0.3})
+    warm = annealed.model_copy(update={"critic_only_updates": 10, "warmup_updates": 20})
+    assert [warm.learning_rates(update, 0)["policy"] for update in (9, 19, 29, 75)] == pytest.approx(
+        [0.0, 0.8 * 0.81 * 0.5, 0.8 * 0.71, 0.2]
+    )
+    with pytest.raises(ValueError, match="`max_updates` must be above 0 with `linear_decay`"):
+        ActorCritic(linear_decay=True)
+
+
+@pytest.mark.parametrize(("algorithm", "group"), [(Mle, "policy"), (CriticTraining, "critic")])
+def test_learning_rates_of_a_single_network(algorithm: Any, group: str) -> None:
+    plain = algorithm(learning_rate=0.6, decay=0.5)
+    assert [plain.learning_rates(10, decays) for decays in (0, 1, 3)] == [
+        {group: 0.6},
+        {group: 0.3},
+        {group: pytest.approx(0.075)},
+    ]
+    annealed = algorithm(learning_rate=0.6, decay=0.5, max_updates=10, linear_decay=True)
+    assert [annealed.learning_rates(update, 1)[group] for update in (0, 5, 9)] == pytest.approx(
+        [0.3, 0.15, 0.03]
+    )
 
 
 def test_published_setting() -> None:

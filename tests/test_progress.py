@@ -1,0 +1,98 @@
+import io
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from raysq import progress
+from raysq.algorithms import ActorCritic, Algorithm, Mle
+from raysq.progress import Progress
+from raysq.recipe import PlannedStage
+from raysq.training.journal import Record
+from raysq.training.stage import StageSpec
+
+BLIND = {"dev/bleu": 20.0, "dev/td_error": 0.5, "dev/explained": 0.05, "dev/correlation": 0.1}
+
+
+def stage(run_id: str, name: str, algorithm: Algorithm) -> PlannedStage:
+    spec = StageSpec(name, algorithm, Path("folder"))
+    return PlannedStage(spec, "identity", "train", {"run_id": run_id})
+
+
+STAGES = [stage("r1", "mle", Mle(max_updates=100)), stage("r2", "erac", ActorCritic())]
+
+
+class Clock:
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=made.monotonic))
+    return made
+
+
+@pytest.fixture
+def shown() -> Callable[..., str]:
+    """What is printed for some records (run id, step, metrics)."""
+
+    def show(*records: tuple[str, int, dict[str, float]], terminal: bool = False, quiet: bool = False) -> str:
+        file = io.StringIO()
+        console = Console(file=file, force_terminal=terminal, quiet=quiet, width=60, color_system=None)
+        display = Progress(console, STAGES, num_examples=500)
+        for run_id, step, metrics in records:
+            display.show(run_id, Record(step, 0.0, metrics))
+        display.close()
+        return file.getvalue()
+
+    return show
+
+
+def test_plain_lines_from_time_to_time(clock: Clock) -> None:
+    file = io.StringIO()
+    display = Progress(Console(file=file, width=60), STAGES, num_examples=500)
+    for seconds in (9, 1, 9, 1):
+        clock.now += seconds
+        numbers = {"train/nll": clock.now, "train/tokens_per_second": 1234.5, "train/q": 1.0}
+        display.show("r1", Record(int(clock.now - 1000), 0.0, numbers))
+    assert file.getvalue() == (
+        "mle update 10: loss 1010.000, 1234 tokens/s\nmle update 20: loss 1020.000, 1234 tokens/s\n"
+    )
+
+
+def test_evaluations_are_always_shown(clock: Clock, shown: Callable[..., str]) -> None:
+    lines = shown(
+        ("r1", 20, {"train/nll": 3.0}),
+        ("r1", 40, {"dev/bleu": 12.345, "dev/sample_bleu": 7.0, "dev/perplexity": 9.876, "epoch": 1.0}),
+        ("r2", 0, {"dev/bleu": 20.0, "dev/explained": 0.5}),
+    )
+    assert lines == (
+        "mle update 40: dev BLEU 12.35, sample BLEU 7.00, perplexity 9.88\n"
+        "erac update 0: dev BLEU 20.00, explained 0.50\n"
+    )
+
+
+def test_a_blind_critic_is_told_before_the_first_update_alone(shown: Callable[..., str]) -> None:
+    first, warning, second, end = shown(("r2", 0, BLIND), ("r2", 250, BLIND)).split("\n")
+    assert first.startswith("erac update 0: dev BLEU 20.00")
+    assert warning.startswith("warning: the critic explains 5% of the variance of the dev returns, less than")
+    assert second.startswith("erac update 250: ")
+    assert end == ""
+
+
+def test_quiet_prints_nothing(shown: Callable[..., str]) -> None:
+    for terminal in (False, True):
+        assert shown(("r2", 0, BLIND), terminal=terminal, quiet=True) == ""
+
+
+def test_a_terminal_gets_a_bar_and_the_evaluations(shown: Callable[..., str]) -> None:
+    text = shown(("r1", 40, {"train/nll": 3.0}), ("r1", 50, {"dev/bleu": 12.0}), terminal=True)
+    assert "50/100" in text
+    assert "mle update 50: dev BLEU 12.00" in text
+    assert "mle update 40" not in text

@@ -1,0 +1,196 @@
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raysq.algorithms import ActorCritic, Algorithm, CriticTraining, Mle
+from raysq.recipe import ControlledConfig, PlannedStage, Recipe, Stage, TrainingConfig, plan
+
+RECIPE = Recipe(
+    "erac",
+    stages=(
+        Stage("mle", Mle()),
+        Stage("critic", CriticTraining(tau=0.045), policy="mle"),
+        Stage("erac", ActorCritic(tau=0.045), policy="mle", critic="critic"),
+    ),
+    control=Stage("continued_mle", Mle(), policy="mle", like="erac"),
+)
+STAGES = ["mle", "critic", "erac", "continued_mle"]
+
+
+def planned(
+    store: Path, data: str = "text", version: str = "now", control: bool = True, **settings: Any
+) -> dict[str, PlannedStage]:
+    config = RECIPE.config_class().model_validate({"control": control, **settings})
+    return {stage.spec.name: stage for stage in plan(RECIPE, config, store, data, version)}
+
+
+def changed(store: Path, **changes: Any) -> tuple[list[str], list[str]]:
+    """Stages whose folder changes, and those whose identity does."""
+    before, after = planned(store), planned(store, **changes)
+    folders = [name for name in STAGES if after[name].spec.folder != before[name].spec.folder]
+    return folders, [name for name in STAGES if after[name].identity != before[name].identity]
+
+
+def finish(stage: PlannedStage) -> None:
+    stage.write_record()
+    (stage.spec.folder / "result.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "stages"),
+    [
+        ({"erac": {"tau": 0.04}}, ["erac", "continued_mle"]),
+        ({"critic": {"tau": 0.04}}, ["critic", "erac", "continued_mle"]),
+        ({"mle": {"learning_rate": 0.5}}, STAGES),
+        ({"seed": 2}, STAGES),
+        ({"network": {"dropout": 0.2}}, STAGES),
+        ({"decoding": {"beam_size": 4}}, STAGES),
+        ({"data": "other text"}, STAGES),
+    ],
+    ids=str,
+)
+def test_what_changes_a_stage_and_those_that_start_from_it(
+    tmp_path: Path, changes: dict[str, Any], stages: list[str]
+) -> None:
+    """The control is like the joint stage, whose number of updates it takes: it follows that."""
+    assert changed(tmp_path, **changes) == (stages, stages)
+
+
+def test_other_sources_are_other_folders_of_the_same_settings(tmp_path: Path) -> None:
+    assert changed(tmp_path, version="later") == (STAGES, [])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"output_dir": "elsewhere"},
+        {"store_dir": "elsewhere"},  # plan is given the store
+        {"data_dir": "elsewhere"},  # the same data
+        {"tracking_uri": "sqlite:///x.db"},
+        {"num_learners": 4},
+        {"num_reward_workers": 3},
+        {"threads_per_learner": 2},
+        {"checkpoint_minutes": 1.0},
+        {"device": "cpu"},
+        {"quiet": True},
+        {"verbose": True},
+        {"reuse": "same-config"},
+        {"task": "files"},
+    ],
+    ids=str,
+)
+def test_what_changes_nothing(tmp_path: Path, changes: dict[str, Any]) -> None:
+    assert changed(tmp_path, **changes) == ([], [])
+
+
+def test_the_workflow_without_its_control_is_the_same(tmp_path: Path) -> None:
+    alone = planned(tmp_path, control=False)
+    assert list(alone) == STAGES[:3]
+    both = planned(tmp_path)
+    assert [both[name].spec for name in alone] == [stage.spec for stage in alone.values()]
+
+
+def test_stages_know_whom_they_start_from(tmp_path: Path) -> None:
+    stages = planned(tmp_path)
+    folders = {name: stage.spec.folder for name, stage in stages.items()}
+    assert len(set(folders.values())) == 4
+    assert {folder.parent for folder in folders.values()} == {tmp_path}
+    parents = {n: (s.spec.policy_from, s.spec.critic_from, s.spec.updates_of) for n, s in stages.items()}
+    assert parents == {
+        "mle": (None, None, None),
+        "critic": (folders["mle"], None, None),
+        "erac": (folders["mle"], folders["critic"], None),
+        "continued_mle": (folders["mle"], None, folders["erac"]),
+    }
+    identities = {role: stages[name].identity for role, name in (("policy", "mle"), ("critic", "critic"))}
+    assert stages["erac"].record["parents"] == identities
+
+
+def test_the_control_takes_the_joint_stages_schedule(tmp_path: Path) -> None:
+    schedule = {
+        "optimizer": "adam",
+        "learning_rate": 3e-4,
+        "beta1": 0.2,
+        "clip_norm": 2.0,
+        "batch_size": 17,
+        "max_updates": 300,
+        "evaluate_every": 25,
+        "decay": 0.7,
+        "linear_decay": True,
+    }
+    stages = planned(tmp_path, erac={**schedule, "tau": 0.1}, mle={"learning_rate": 0.5})
+    control = stages["continued_mle"]
+    algorithm = control.spec.algorithm
+    assert type(algorithm) is Mle
+    expected = ActorCritic.model_validate(schedule)
+    assert {name: getattr(algorithm, name) for name in Algorithm.model_fields} == {
+        name: getattr(expected, name) for name in Algorithm.model_fields
+    }
+    assert algorithm.max_epochs == 30
+    assert control.spec.updates_of == stages["erac"].spec.folder
+
+
+def test_finished_is_reused_and_begun_is_resumed(tmp_path: Path) -> None:
+    first = planned(tmp_path)
+    assert [stage.action for stage in first.values()] == ["train"] * 4
+    first["mle"].record["run_id"] = "abc"
+    finish(first["mle"])
+    (first["critic"].spec.folder / "checkpoints").mkdir(parents=True)
+    again = planned(tmp_path)
+    assert [stage.action for stage in again.values()] == ["reuse", "resume", "train", "train"]
+    assert [stage.reused for stage in again.values()] == [True, False, False, False]
+    assert again["mle"].record["run_id"] == "abc"
+    assert again["erac"].spec.policy_from == first["mle"].spec.folder
+    assert planned(tmp_path, version="later")["mle"].action == "train"
+
+
+def test_same_config_takes_what_other_sources_made(tmp_path: Path) -> None:
+    old, older = planned(tmp_path, version="old"), planned(tmp_path, version="older")
+    for stage, age in ((older["mle"], 200), (old["mle"], 100), (old["critic"], 100)):
+        finish(stage)
+        result = stage.spec.folder / "result.json"
+        moment = result.stat().st_mtime - age
+        os.utime(result, (moment, moment))
+    (older["erac"].spec.folder / "checkpoints").mkdir(parents=True)  # not finished: nobody takes it
+    found = planned(tmp_path, version="new", reuse="same-config")
+    assert [stage.action for stage in found.values()] == ["reuse", "reuse", "train", "train"]
+    assert found["mle"].spec.folder == old["mle"].spec.folder  # the newest
+    assert found["mle"].record["version"] == "old"
+    assert found["erac"].spec.critic_from == old["critic"].spec.folder
+    assert found["erac"].record["version"] == "new"
+    other = planned(tmp_path, version="new", reuse="same-config", seed=2)
+    assert {stage.action for stage in other.values()} == {"train"}
+    assert {stage.action for stage in planned(tmp_path, version="new").values()} == {"train"}
+
+
+def test_a_stage_trained_on_another_parent_is_another(tmp_path: Path) -> None:
+    """Under --reuse same-config a parent of other sources was taken: its children are not the usual ones."""
+    finish(planned(tmp_path, version="old")["mle"])
+    mixed, pure = planned(tmp_path, version="new", reuse="same-config"), planned(tmp_path, version="new")
+    assert mixed["critic"].identity == pure["critic"].identity
+    assert mixed["critic"].spec.folder != pure["critic"].spec.folder
+
+
+def test_the_record_says_what_the_stage_is(tmp_path: Path) -> None:
+    stage = planned(tmp_path)["erac"]
+    stage.write_record()
+    record = json.loads((stage.spec.folder / "stage.json").read_text())
+    assert record["identity"] == stage.identity
+    assert (record["stage"], record["algorithm"], record["seed"]) == ("erac", "ActorCritic", 1)
+    assert (record["data"], record["version"]) == ("text", "now")
+    assert record["settings"]["tau"] == 0.045
+    assert stage.spec.folder.name.startswith(f"erac-{stage.identity[:12]}-")
+
+
+def test_settings_have_a_section_for_every_stage_with_its_defaults() -> None:
+    recipe = Recipe("two", stages=(Stage("mle", Mle(learning_rate=0.25)), Stage("again", Mle(), "mle")))
+    made = recipe.config_class()
+    config = made()
+    assert isinstance(config, TrainingConfig)
+    assert not isinstance(config, ControlledConfig)  # nothing to control
+    assert [stage.algorithm for stage in recipe.stages_of(config)] == [Mle(learning_rate=0.25), Mle()]
+    assert issubclass(RECIPE.config_class(), ControlledConfig)
+    assert len(RECIPE.stages_of(RECIPE.config_class()())) == 3

@@ -1,0 +1,256 @@
+import copy
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from raysq.algorithms import ActorCritic, Algorithm, CriticTraining, Group, Mle, Networks
+from raysq.algorithms.base import critic_input
+from raysq.algorithms.randomness import Randomness
+from raysq.config import NetworkConfig, UserError
+from raysq.data.batches import collate
+from raysq.data.corpus import GeneratedText
+from raysq.data.prepare import PrepareSettings, prepare
+from raysq.data.shards import Corpus
+from raysq.models import Seq2Seq
+from raysq.rewards import LocalScorer, SentenceBleu
+from raysq.training import checkpoint
+from raysq.training.collective import Collective
+from raysq.training.state import Progress, StageState, build_critic, build_policy, load_network, make_networks
+from raysq.training.step import Step
+
+FRESH: dict[Group, Path | None] = {"policy": None, "critic": None}
+SEPARATE = NetworkConfig(embedding_size=6, hidden_size=6, dropout=0.2)
+TIED = NetworkConfig(embedding_size=6, hidden_size=6, dropout=0.2, critic_embedding="tied")
+both_embeddings = pytest.mark.parametrize("network", [SEPARATE, TIED], ids=["separate", "tied"])
+
+
+@pytest.fixture
+def make(small_corpus: Corpus) -> Callable[..., Networks]:
+    def made(
+        network: NetworkConfig = SEPARATE,
+        algorithm: Algorithm | None = None,
+        seed: int = 1,
+        stage: str = "erac",
+        parents: dict[Group, Path | None] = FRESH,
+    ) -> Networks:
+        algorithm = algorithm or ActorCritic()
+        return make_networks(small_corpus, network, algorithm, parents, seed=seed, stage=stage, device="cpu")
+
+    return made
+
+
+def parameters(networks: Networks) -> dict[str, Tensor]:
+    return {
+        f"{group}.{name}": parameter.detach().clone()
+        for group in ("policy", "critic", "target_critic")
+        for name, parameter in getattr(networks, group).named_parameters()
+    }
+
+
+def assert_same(got: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert got.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(got[name], value), name
+
+
+def is_one_table(critic: Seq2Seq) -> bool:
+    places = {
+        weight.data_ptr()
+        for weight in (critic.source_embedding.weight, critic.target_embedding.weight, critic.output.weight)
+    }
+    assert len(places) in (1, 3)
+    return len(places) == 1
+
+
+# -- checkpoints
+
+
+@both_embeddings
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_restored_stage_goes_on_as_if_it_had_not_stopped(
+    small_corpus: Corpus, make: Any, tmp_path: Path, network: NetworkConfig, optimizer: Any
+) -> None:
+    algorithm = ActorCritic(optimizer=optimizer, beta1=0.5, max_length=6, target_rate=0.2)
+
+    def begin(seed: int) -> tuple[Step, StageState]:
+        networks = make(network, algorithm, seed)
+        step = Step(algorithm, networks, LocalScorer(SentenceBleu()), Collective())
+        return step, StageState(networks, step.optimizers, Progress())
+
+    def go_on(step: Step, update: int) -> None:
+        batch = collate(small_corpus.splits["train"], np.arange(update, update + 5))
+        step.run(batch, Randomness(1, "erac", update), decays=0)
+
+    step, state = begin(seed=1)
+    go_on(step, 0)
+    go_on(step, 1)
+    state.progress.update, state.progress.best_score, state.progress.warnings = 2, 12.5, ["blind"]
+    state.progress.scores, state.progress.stopped_by = [[0, 11.0], [2, 12.5]], "no improvement"
+    checkpoint.save(tmp_path, 2, state.tensors(), asdict(state.progress), best=True)
+    kept = parameters(state.networks)
+    go_on(step, 2)
+
+    other_step, other = begin(seed=9)
+    saved = checkpoint.latest(tmp_path)
+    assert saved is not None
+    other.restore(saved)
+    assert_same(parameters(other.networks), kept)
+    assert other.progress == state.progress
+    critic, target = other.networks.critics()
+    assert is_one_table(critic) == is_one_table(target) == (network is TIED)
+    go_on(other_step, 2)
+    assert_same(parameters(other.networks), parameters(state.networks))
+    for group, made in step.optimizers.items():
+        expected, found = made.state_dict(), other_step.optimizers[group].state_dict()
+        assert found["state"].keys() == expected["state"].keys()
+        assert (len(expected["state"]) > 0) == (optimizer == "adam")
+        for index, moments in expected["state"].items():
+            assert moments.keys() == {"step", "exp_avg", "exp_avg_sq"}
+            assert_same(found["state"][index], moments)
+
+
+def test_what_is_frozen_is_not_saved(make: Any) -> None:
+    networks = make(algorithm=CriticTraining())
+    step = Step(CriticTraining(), networks, LocalScorer(SentenceBleu()), Collective())
+    saved = StageState(networks, step.optimizers, Progress()).tensors()
+    assert {name.split(".")[0] for name in saved} == {"critic", "target_critic"}
+
+
+# -- networks of another stage
+
+
+@pytest.fixture
+def parent(make: Any, tmp_path: Path) -> tuple[Path, Networks]:
+    """A finished stage whose best update was 3, and its networks."""
+    networks, folder = make(seed=5), tmp_path / "parent"
+    state = StageState(networks, Step(ActorCritic(), networks, None, Collective()).optimizers, Progress())  # type: ignore[arg-type]
+    checkpoint.save(folder / "checkpoints", 3, state.tensors(), asdict(state.progress), best=True)
+    with torch.no_grad():
+        later = {name: tensor + 1 for name, tensor in state.tensors().items()}
+    checkpoint.save(folder / "checkpoints", 4, later, asdict(state.progress))
+    (folder / "result.json").write_text(json.dumps({"best_update": 3}))
+    return folder, networks
+
+
+def test_a_stage_starts_from_its_parents_best(make: Any, parent: tuple[Path, Networks]) -> None:
+    folder, networks = parent
+    child = make(parents={"policy": folder, "critic": folder})
+    expected = parameters(networks)
+    assert_same(parameters(child), expected)
+    fresh_critic = make(parents={"policy": folder, "critic": None})
+    assert torch.equal(fresh_critic.policy.output.weight, expected["policy.output.weight"])
+    assert not torch.equal(fresh_critic.critic.output.weight, expected["critic.output.weight"])
+
+
+def test_another_vocabulary_or_other_networks_are_refused(
+    small_corpus: Corpus, parent: tuple[Path, Networks], tmp_path: Path
+) -> None:
+    folder, _ = parent
+    pair = ("a b c", "u v w")
+    text = GeneratedText("other", {"train": [pair] * 3, "dev": [pair], "test": [pair]})
+    prepare(PrepareSettings(output_dir=tmp_path / "other", min_count=1), text)
+    other = Corpus.load(tmp_path / "other")
+    message = (
+        f"in {re.escape(str(folder))} does not fit these networks or this vocabulary; "
+        "use the --network options and the --data-dir it was trained with$"
+    )
+    for fresh, group in (
+        (build_policy(other, SEPARATE), "policy"),
+        (build_critic(other, SEPARATE), "critic"),
+        (build_critic(small_corpus, TIED), "critic"),
+        (build_policy(small_corpus, SEPARATE.model_copy(update={"hidden_size": 8})), "policy"),
+    ):
+        with pytest.raises(UserError, match=f"^the {group} {message}"):
+            load_network(fresh, folder, group, best_update=3)
+
+
+def test_another_best_update_is_refused(
+    small_corpus: Corpus, parent: tuple[Path, Networks], tmp_path: Path
+) -> None:
+    """The result tells which update was scored: no other checkpoint stands in for it."""
+    for folder, best_update in ((parent[0], 4), (tmp_path / "nothing", 3)):
+        message = (
+            f"the best checkpoint of {folder} (update {best_update}) is missing or damaged; "
+            "remove the folder and repeat the command"
+        )
+        with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
+            load_network(build_policy(small_corpus, SEPARATE), folder, "policy", best_update)
+
+
+# -- fresh networks
+
+
+@both_embeddings
+def test_fresh_networks_are_a_function_of_seed_and_stage(make: Any, network: NetworkConfig) -> None:
+    first = parameters(make(network))
+    torch.manual_seed(99)
+    assert_same(parameters(make(network)), first)
+    for other in (make(network, seed=2), make(network, stage="ac")):
+        for name, value in parameters(other).items():
+            assert not torch.equal(value, first[name]), name
+    assert not torch.equal(first["policy.decoder.weight_hh_l0"], first["critic.decoder.weight_hh_l0"])
+
+
+@both_embeddings
+def test_the_critics_word_vectors_have_their_own_range(make: Any, network: NetworkConfig) -> None:
+    wide = network.model_copy(update={"critic_embedding_range": 0.9, "init_range": 0.02})
+    words = {"critic.source_embedding.weight"}
+    words |= {"critic.target_embedding.weight"} if network is SEPARATE else set()
+    for name, value in parameters(make(wide)).items():
+        largest = float(value.abs().max())
+        if name.removeprefix("target_") in words:
+            assert 0.7 < largest <= 0.9, name
+        else:
+            assert 0.005 < largest <= 0.02, name
+
+
+def test_a_stage_has_the_networks_it_needs(make: Any) -> None:
+    alone = make(algorithm=Mle())
+    assert alone.critic is None
+    assert alone.target_critic is None
+    for algorithm, trained in ((CriticTraining(), {"critic"}), (ActorCritic(), {"policy", "critic"})):
+        networks = make(algorithm=algorithm)
+        free = {
+            group
+            for group in ("policy", "critic", "target_critic")
+            for parameter in getattr(networks, group).parameters()
+            if parameter.requires_grad
+        }
+        assert free == trained
+
+
+@both_embeddings
+def test_the_target_starts_as_the_critics_copy(make: Any, network: NetworkConfig) -> None:
+    critic, target = make(network).critics()
+    assert is_one_table(critic) == is_one_table(target) == (network is TIED)
+    for (name, ours), theirs in zip(critic.named_parameters(), target.parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
+        assert ours.data_ptr() != theirs.data_ptr(), name
+
+
+def test_the_tied_table_learns_from_all_three_uses(small_corpus: Corpus, make: Any, float64: None) -> None:
+    """Its gradient is the sum of those of three tables with the same numbers."""
+    critic, _ = make(TIED).critics()
+    apart = build_critic(small_corpus, SEPARATE)
+    apart.load_state_dict(copy.deepcopy(critic.state_dict()))
+    assert not is_one_table(apart)
+    batch = collate(small_corpus.splits["train"], np.arange(6))
+    for network in (critic, apart):
+        tokens, mask = critic_input(batch)
+        features = network.features(network.encode(tokens, mask), tokens)
+        (features @ network.output.weight.t() + network.output.bias).square().sum().backward()
+    uses = [w.weight.grad for w in (apart.source_embedding, apart.target_embedding, apart.output)]
+    for gradient in uses:
+        assert gradient is not None
+        assert gradient.abs().max() > 1e-6
+    assert critic.output.weight.grad is not None
+    assert_close(critic.output.weight.grad, torch.stack(uses).sum(0), rtol=0, atol=1e-12)  # type: ignore[arg-type]
