@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,9 @@ def run_on_ray(
     Raises:
         UserError: the cluster has fewer CPUs or GPUs than asked for.
     """
+    on_termination = signal.getsignal(signal.SIGTERM)
     start(num_learners, verbose=verbose)
+    signal.signal(signal.SIGTERM, on_termination)  # ray.init puts its own in place, which aborts
     try:
         gpus = num_learners if job.device == "cuda" else 0
         _require("GPU", gpus, "--num-learners")
