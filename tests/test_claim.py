@@ -33,8 +33,8 @@ def test_a_second_claim_is_refused(tmp_path: Path) -> None:
 
 
 def test_folders_are_claimed_apart(tmp_path: Path) -> None:
-    with claim(tmp_path / "a", "a", "wait"), claim(tmp_path / "b", "b", "wait"):
-        pass
+    with claim(tmp_path / "a", "a", "wait") as first, claim(tmp_path / "b", "b", "wait") as second:
+        assert [Path(file.name).parent.name for file in (first, second)] == ["a", "b"]
 
 
 def test_closing_releases(tmp_path: Path) -> None:
