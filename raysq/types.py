@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from torch import Tensor
+
+if TYPE_CHECKING:  # torch takes seconds to load, and preparing text needs none of it
+    from torch import Tensor
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
@@ -21,7 +24,7 @@ FIRST_ACTION = EOS
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One rank's slice of a global batch."""
+    """A slice of a global batch: a rank's, or a part of it."""
 
     example_ids: Tensor
     """[B] position of each example in its split."""
@@ -38,7 +41,7 @@ class Batch:
     global_size: int
     """Examples in the global batch, over all ranks."""
     offset: int
-    """Where this rank's slice starts in the global batch."""
+    """Where this slice starts in the global batch."""
     longest_reference: int
     """Longest reference of the global batch, counted with bos and eos (the L of section 6)."""
 
@@ -86,19 +89,23 @@ class Rewards:
     """[M] the factor of ``token``: T* of the pair's own reference (or 1)."""
 
 
+Unit = Literal["example", "sequence", "token"]
+"""What a sum of the loss is divided by: examples (B), sequences (B N), or tokens of the samples with eos."""
+
+
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """One term of the loss, summed over this rank and not yet normalised.
+    """One term of the loss, summed over a part of the global batch and not yet normalised.
 
-    The step minimises sum over terms of coefficient * total / (weight summed over ranks).
+    The step minimises sum over terms of coefficient * total / (number of its units in the global batch).
     """
 
     name: str
     """Logged as ``train/loss_<name>``."""
     total: Tensor
-    """Scalar: the term summed over this rank's rows, differentiable."""
-    weight: float
-    """How many things were summed on this rank: sentences, sources or tokens, as the paper has it."""
+    """Scalar: the term summed over this part's rows, differentiable."""
+    per: Unit
+    """What the paper averages over."""
     coefficient: float = 1.0
 
 

@@ -136,10 +136,10 @@ class CriticTraining(Algorithm):
         q = chosen_q(features, weight, bias, rows.tokens)
         targets = td_targets(rewards.token[samples.mask].to(q.dtype), values["state_value"], rows.last)
         sequences = float(len(samples.mask))
-        objectives = [Objective("td", squared_td_error(q, targets).sum(), sequences)]
+        objectives = [Objective("td", squared_td_error(q, targets).sum(), "sequence")]
         if self.lambda_var:
             variance = q_variance(features, weight, bias, self.variance)
-            objectives.append(Objective("variance", variance, sequences, self.lambda_var))
+            objectives.append(Objective("variance", variance, "sequence", self.lambda_var))
         n = float(len(rows.tokens))
         error = (targets - q.detach()).abs().sum().item()
         return objectives, {

@@ -119,7 +119,7 @@ class ActorCritic(CriticTraining):
             ),
             rows=(rows.forced_eos, rows.tokens),
         )
-        objectives = [Objective("policy", total, len(samples.mask))]
+        objectives = [Objective("policy", total, "sequence")]
         if self.lambda_mle:
             references = reference_samples(batch)
             objectives.append(mle_objective(batch, references, networks, randomness, self.lambda_mle))

@@ -45,7 +45,7 @@ class Mle(Algorithm):
 def mle_objective(
     batch: Batch, samples: Samples, networks: Networks, randomness: Randomness, coefficient: float = 1.0
 ) -> Objective:
-    """Negative log-likelihood of the samples' targets, a sum over tokens that weighs sentences."""
+    """Negative log-likelihood of the samples' targets, summed over tokens, averaged over examples."""
     policy = networks.policy
     dropout = randomness.dropout_mask("mle dropout", batch, 1, batch.longest_reference, policy)
     if dropout is not None:
@@ -55,4 +55,4 @@ def mle_objective(
     total, _ = vocabulary_loss(
         cross_entropy, policy_head(policy, features), rows=(samples.targets[samples.mask],)
     )
-    return Objective("mle", total, weight=len(batch.example_ids), coefficient=coefficient)
+    return Objective("mle", total, "example", coefficient)

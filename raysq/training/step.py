@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from raysq.algorithms import Algorithm, Group, Networks
 from raysq.algorithms.randomness import Randomness
-from raysq.rewards.scoring import RewardScorer
+from raysq.rewards.scoring import PendingRewards, RewardScorer
 from raysq.training.collective import Collective
-from raysq.types import Batch, MetricSums
+from raysq.types import Batch, MetricSums, Samples, Unit
+
+Drawn: TypeAlias = tuple[Batch, Samples, PendingRewards | None]
+"""A part of a batch, its samples, and their rewards on their way."""
 
 
 class Diverged(Exception):  # noqa: N818 - an outcome that tables show, not an error
@@ -45,11 +50,11 @@ class Step:
             group: make_optimizer(algorithm, getattr(networks, group)) for group in algorithm.trains
         }
 
-    def run(self, batch: Batch, randomness: Randomness, decays: int) -> MetricSums:
-        """One update on this rank's slice of a global batch.
+    def run(self, parts: Sequence[Batch], randomness: Randomness, decays: int) -> MetricSums:
+        """One update on this rank's slice of a global batch, worked through in parts.
 
-        Every term is divided by its weight over all ranks before the backward pass and gradients are summed
-        over ranks after it, so the result does not depend on the number of learners.
+        All parts are drawn first, which tells by how much each term is divided; then the gradients of the
+        parts are added up, and those of the ranks: the result depends on neither.
 
         Returns:
             Metrics over all ranks, as (sum, weight).
@@ -57,27 +62,16 @@ class Step:
         Raises:
             Diverged: a term or a gradient is not finite; no parameter was changed.
         """
-        algorithm, networks = self.algorithm, self.networks
-        samples = algorithm.draw(batch, networks, randomness)
-        rewards = self.scorer.submit(samples, batch.references) if algorithm.uses_rewards else None
-        objectives, metrics = algorithm.objectives(batch, samples, rewards, networks, randomness)
-        for objective in objectives:
-            metrics[f"loss_{objective.name}"] = (float(objective.total.detach()), objective.weight)
-        metrics["waited"] = (rewards.waited_seconds if rewards else 0.0, 1.0)
-        metrics = self._over_ranks(metrics, batch)
-        loss = torch.zeros((), device=batch.source.device)
-        for objective in objectives:
-            total, weight = metrics[f"loss_{objective.name}"]
-            if not math.isfinite(total):
-                raise Diverged(f"loss term {objective.name} is {total} {_place(randomness, batch)}")
-            loss = loss + objective.total * (objective.coefficient / weight)
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        drawn = [self._draw(part, randomness) for part in parts]
+        metrics = self._over_ranks(self._accumulate(drawn, randomness), parts[0])
+        algorithm, place = self.algorithm, _place(randomness, parts)
+        for name, (total, _) in metrics.items():
+            if name.startswith("loss_") and not math.isfinite(total):
+                raise Diverged(f"loss term {name.removeprefix('loss_')} is {total} {place}")
         norms = {group: self._clip(group) for group in algorithm.trains}
         for group, norm in norms.items():  # all of them before the first step: networks change together
             if not math.isfinite(norm):
-                raise Diverged(f"gradient of the {group} is {norm} {_place(randomness, batch)}")
+                raise Diverged(f"gradient of the {group} is {norm} {place}")
         rates = algorithm.learning_rates(randomness.update, decays)
         for group, norm in norms.items():
             self._descend(group, rates[group])
@@ -86,7 +80,43 @@ class Step:
         self._update_target()
         return metrics
 
+    def _draw(self, part: Batch, randomness: Randomness) -> Drawn:
+        samples = self.algorithm.draw(part, self.networks, randomness)
+        rewards = self.scorer.submit(samples, part.references) if self.algorithm.uses_rewards else None
+        return part, samples, rewards
+
+    def _accumulate(self, drawn: Sequence[Drawn], randomness: Randomness) -> MetricSums:
+        """Add up the parts' gradients of the normalised loss; returns their metrics, added up too."""
+        divisors = self._divisors(drawn)
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        metrics: MetricSums = {}
+        waited = 0.0
+        for part, samples, rewards in drawn:
+            objectives, found = self.algorithm.objectives(part, samples, rewards, self.networks, randomness)
+            counts = _unit_counts(part, samples)
+            assert len({objective.name for objective in objectives}) == len(objectives)
+            loss = torch.zeros((), device=part.source.device)
+            for objective in objectives:
+                loss = loss + objective.total * (objective.coefficient / divisors[objective.per])
+                found[f"loss_{objective.name}"] = (float(objective.total.detach()), counts[objective.per])
+            loss.backward()
+            waited += rewards.waited_seconds if rewards else 0.0
+            for name, (total, weight) in found.items():
+                earlier = metrics.get(name, (0.0, 0.0))
+                metrics[name] = (earlier[0] + total, earlier[1] + weight)
+        return metrics | {"waited": (waited, 1.0)}
+
+    def _divisors(self, drawn: Sequence[Drawn]) -> dict[Unit, float]:
+        """How many of each unit the global batch holds."""
+        local = [_unit_counts(part, samples) for part, samples, _ in drawn]
+        units = list(local[0])
+        device = str(drawn[0][0].source.device)
+        totals = self.collective.sums([sum(counts[unit] for counts in local) for unit in units], device)
+        return dict(zip(units, totals, strict=True))
+
     def _over_ranks(self, metrics: MetricSums, batch: Batch) -> MetricSums:
+        metrics = dict(sorted(metrics.items()))  # by place: every rank has the same names, in any order
         flat = [number for pair in metrics.values() for number in pair]
         flat = self.collective.sums(flat, str(batch.source.device))
         return {name: (flat[2 * i], flat[2 * i + 1]) for i, name in enumerate(metrics)}
@@ -113,6 +143,11 @@ class Step:
         torch._foreach_lerp_(list(target.parameters()), list(critic.parameters()), rate)
 
 
-def _place(randomness: Randomness, batch: Batch) -> str:
-    ids = batch.example_ids.tolist()
+def _unit_counts(part: Batch, samples: Samples) -> dict[Unit, float]:
+    examples, sequences = len(part.example_ids), len(samples.mask)
+    return {"example": float(examples), "sequence": float(sequences), "token": float(samples.mask.sum())}
+
+
+def _place(randomness: Randomness, parts: Sequence[Batch]) -> str:
+    ids = [i for part in parts for i in part.example_ids.tolist()]
     return f"at update {randomness.update} of stage {randomness.stage} (training examples {ids[:8]} ...)"

@@ -134,7 +134,12 @@ def run() -> Callable[..., Update]:
         rewards = replace(random_rewards(batch, samples), **changes)
         pending = ScoredRewards(rewards, 0.0) if algorithm.uses_rewards else None
         objectives, metrics = algorithm.objectives(batch, samples, pending, networks, randomness)
-        loss = torch.stack([o.coefficient / o.weight * o.total for o in objectives]).sum()
+        numbers = {
+            "example": len(batch.example_ids),
+            "sequence": len(samples.mask),
+            "token": int(samples.mask.sum()),
+        }
+        loss = torch.stack([o.coefficient / numbers[o.per] * o.total for o in objectives]).sum()
         for network in (networks.policy, *networks.critics()):
             network.zero_grad(set_to_none=True)
         loss.backward()

@@ -49,7 +49,7 @@ def test_the_update_is_the_textbooks(
     names = ["td", "variance"] if algorithm.lambda_var else ["td"]
     assert [objective.name for objective in update.objectives] == names
     for objective in update.objectives:
-        assert objective.weight == 4 * algorithm.num_samples
+        assert objective.per == "sequence"
         expected = terms[objective.name].detach()
         assert_close(objective.total.detach(), expected, rtol=0, atol=1e-10, msg=objective.name)
     assert_close(update.loss, loss.detach(), rtol=0, atol=1e-10)

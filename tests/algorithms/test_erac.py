@@ -56,8 +56,9 @@ def test_the_update_is_the_textbooks(
     loss = torch.stack([coefficient * total / weight for total, weight, coefficient in terms.values()]).sum()
     assert [objective.name for objective in update.objectives] == list(terms)
     for objective in update.objectives:
-        total, weight, coefficient = terms[objective.name]
-        assert (objective.weight, objective.coefficient) == (weight, coefficient)
+        total, _, coefficient = terms[objective.name]
+        assert objective.per == ("example" if objective.name == "mle" else "sequence")
+        assert objective.coefficient == coefficient
         assert_close(objective.total.detach(), total.detach(), rtol=0, atol=1e-10, msg=objective.name)
     assert_close(update.loss, loss.detach(), rtol=0, atol=1e-10)
     for name, gradient in gradients_of(loss, problem).items():

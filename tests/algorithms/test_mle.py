@@ -18,7 +18,7 @@ def test_the_update_is_the_textbooks(
     update = run(Mle(), problem)
     total = textbook(problem, update.samples, update.rewards, restricted=True).likelihood_loss(dropout > 0)
     (objective,) = update.objectives
-    assert (objective.name, objective.weight, objective.coefficient) == ("mle", 4, 1.0)
+    assert (objective.name, objective.per, objective.coefficient) == ("mle", "example", 1.0)
     assert_close(objective.total.detach(), total.detach(), rtol=0, atol=1e-10)
     assert_close(update.loss, total.detach() / 4, rtol=0, atol=1e-10)
     expected = gradients_of(total / 4, problem)

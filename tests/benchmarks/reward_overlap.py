@@ -18,7 +18,7 @@ import torch
 
 from raysq.algorithms import ActorCritic
 from raysq.algorithms.randomness import Randomness
-from raysq.cluster.driver import start
+from raysq.cluster.connection import start
 from raysq.cluster.reward_workers import RemoteScorer, create_reward_workers
 from raysq.config import NetworkConfig
 from raysq.data.batches import collate, epoch_batches
@@ -48,7 +48,7 @@ def main(data_dir: Path) -> None:
     networks = make_networks(corpus, NetworkConfig(), algorithm, parents, seed=1, stage="x", device="cpu")
     split = corpus.splits["train"]
     batches = epoch_batches(split.source_lengths, split.target_lengths, 50, 1, 0)
-    start(1)
+    start()
     steps = {}
     for name, reward in (("plain", SentenceBleu()), ("delayed", DelayedBleu())):
         scorer = RemoteScorer(create_reward_workers(1, reward))
@@ -60,7 +60,7 @@ def main(data_dir: Path) -> None:
         batch = collate(split, batches[i])
         for name, step in steps.items():
             began = time.perf_counter()
-            metrics = step.run(batch, Randomness(1, "x", i), 0)
+            metrics = step.run([batch], Randomness(1, "x", i), 0)
             if i >= 3:
                 took[name].append(1000 * (time.perf_counter() - began))
                 waited[name].append(1000 * metrics["waited"][0])

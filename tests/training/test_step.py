@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,13 @@ class Run:
             self.networks.target_critic.initialise(torch.Generator().manual_seed(5), 0.7)
         self.step = Step(algorithm, self.networks, scorer, self.collective)
 
-    def update(self, number: int = 7, decays: int = 0) -> MetricSums:
-        group = self.collective
-        batch = collate(self.corpus.splits["train"], IDS, group.rank, group.world_size)
-        return self.step.run(batch, Randomness(1, "erac", number), decays)
+    def update(self, number: int = 7, decays: int = 0, parts: int = 1) -> MetricSums:
+        rank, world_size = self.collective.rank, self.collective.world_size
+        slices = [
+            collate(self.corpus.splits["train"], IDS, rank * parts + k, world_size * parts)
+            for k in range(parts)
+        ]
+        return self.step.run(slices, Randomness(1, "erac", number), decays)
 
     def parameters(self) -> dict[str, Tensor]:
         """A copy of every parameter, by ``policy.output.weight``."""
@@ -85,15 +89,15 @@ def moved(before: dict[str, Tensor], after: dict[str, Tensor], group: str) -> fl
     ],
     ids=lambda algorithm: f"{type(algorithm).__name__} {algorithm.optimizer}",
 )
-@pytest.mark.parametrize("world_size", [2, 3])
-def test_ranks_make_the_update_of_one(
-    make_run: Any, run_ranks: Any, algorithm: Algorithm, world_size: int
+@pytest.mark.parametrize(("world_size", "parts"), [(1, 3), (2, 1), (3, 1), (2, 2)])
+def test_ranks_and_parts_make_the_update_of_one(
+    make_run: Any, run_ranks: Any, algorithm: Algorithm, world_size: int, parts: int
 ) -> None:
-    def two_updates(run: Run) -> tuple[list[MetricSums], dict[str, Tensor]]:
-        return [run.update(number) for number in (0, 1)], run.parameters()
+    def two_updates(run: Run, parts: int = 1) -> tuple[list[MetricSums], dict[str, Tensor]]:
+        return [run.update(number, parts=parts) for number in (0, 1)], run.parameters()
 
     alone_metrics, alone = two_updates(make_run(algorithm))
-    ranks = run_ranks(world_size, lambda group: two_updates(make_run(algorithm, LOCAL, group)))
+    ranks = run_ranks(world_size, lambda group: two_updates(make_run(algorithm, LOCAL, group), parts))
     for metrics, parameters in ranks:
         for name, value in alone.items():
             assert_close(parameters[name], value, rtol=0, atol=1e-10, msg=name)
@@ -233,8 +237,8 @@ def test_learning_rates_are_those_of_the_update(make_run: Any) -> None:
             assert moved(before, run.parameters(), group) == pytest.approx(distance, rel=1e-9)
 
 
-def test_every_term_is_divided_by_its_weight_over_all(make_run: Any) -> None:
-    """loss = sum of coefficient * total / weight: the update of SGD is its gradient."""
+def test_every_term_is_divided_by_its_units_in_the_global_batch(make_run: Any) -> None:
+    """loss = sum of coefficient * total / number of units: the update of SGD is its gradient."""
     algorithm = Mle(clip_norm=HUGE, learning_rate=1.0)
     run, twin = make_run(algorithm), make_run(algorithm)
     before = run.parameters()
@@ -246,5 +250,31 @@ def test_every_term_is_divided_by_its_weight_over_all(make_run: Any) -> None:
     (objective.total / 11).backward()
     for name, parameter in twin.networks.policy.named_parameters():
         assert parameter.grad is not None
+        moved_by = before[f"policy.{name}"] - run.parameters()[f"policy.{name}"]
+        assert_close(moved_by, parameter.grad, rtol=0, atol=1e-12, msg=name)
+
+
+def test_a_term_by_the_token_is_divided_by_the_tokens_of_all_parts(
+    make_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SGD on the mean over tokens: examples and tokens are spread unevenly over the parts."""
+    objectives = Mle.objectives
+
+    def by_token(self: Mle, *arguments: Any) -> Any:
+        (found,), metrics = objectives(self, *arguments)
+        return [replace(found, per="token")], metrics
+
+    monkeypatch.setattr(Mle, "objectives", by_token)
+    algorithm = Mle(clip_norm=HUGE, learning_rate=1.0)
+    run, twin = make_run(algorithm), make_run(algorithm)
+    before, metrics = run.parameters(), run.update(parts=3)
+    batch = collate(twin.corpus.splits["train"], IDS)
+    randomness = Randomness(1, "erac", 7)
+    samples = algorithm.draw(batch, twin.networks, randomness)
+    ((objective,), _) = algorithm.objectives(batch, samples, None, twin.networks, randomness)
+    tokens = int(samples.mask.sum())
+    (objective.total / tokens).backward()
+    assert metrics["loss_mle"] == pytest.approx((float(objective.total.detach()), tokens))
+    for name, parameter in twin.networks.policy.named_parameters():
         moved_by = before[f"policy.{name}"] - run.parameters()[f"policy.{name}"]
         assert_close(moved_by, parameter.grad, rtol=0, atol=1e-12, msg=name)
