@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import IO
 
 from raysq.config import UserError
+
+LOOK_SECONDS = 0.1
+"""Longer than ``holder`` takes to look."""
+ATTEMPTS = 20
+"""To open a claim whose folder others make and remove."""
 
 
 def claim(folder: Path, what: str, remedy: str) -> IO[str]:
@@ -19,18 +25,76 @@ def claim(folder: Path, what: str, remedy: str) -> IO[str]:
         remedy: what the user can do about it.
 
     Raises:
-        UserError: another live command holds it.
+        UserError: another live command holds it, or it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    file = (folder / "claim").open("a+")
+    while True:
+        file = _opened(folder, what)
+        if not _locked(file, fcntl.LOCK_EX):
+            time.sleep(LOOK_SECONDS)  # it may have been no holder but one who looked for it
+            if not _locked(file, fcntl.LOCK_EX):
+                file.seek(0)
+                by = file.read().strip() or "another command"
+                file.close()
+                raise UserError(f"{what} in {folder} is in use by {by}: {remedy}")
+        if _in_place(file, folder):
+            break
+        file.close()  # who held it has removed the folder: a lock on that file keeps nobody out
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read().strip() or "another command"
-        file.close()
-        raise UserError(f"{what} in {folder} is in use by {holder}: {remedy}") from None
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {os.uname().nodename}")
-    file.flush()
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}")
+        file.flush()
+    except OSError as error:
+        raise _unwritable(folder, what, error) from error
     return file
+
+
+def holder(folder: Path) -> str | None:
+    """The live command that holds ``folder``, as it names itself; None where no one does, or no claim is.
+
+    Looks without taking the claim: commands that look at once see the same, and one that claims meanwhile
+    waits for the moment a look takes. Raises ``OSError`` where the claim cannot be read.
+    """
+    try:
+        file = (folder / "claim").open()
+    except FileNotFoundError:
+        return None
+    with file:
+        if _locked(file, fcntl.LOCK_SH):
+            return None
+        return file.read().strip() or "another command"
+
+
+def _opened(folder: Path, what: str) -> IO[str]:
+    for attempt in range(ATTEMPTS):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return (folder / "claim").open("a+")
+        except (FileNotFoundError, FileExistsError) as error:  # perhaps its holder is just removing it
+            if attempt == ATTEMPTS - 1:
+                raise _unwritable(folder, what, error) from error
+            time.sleep(LOOK_SECONDS / 10)
+        except OSError as error:
+            raise _unwritable(folder, what, error) from error
+    raise AssertionError("unreachable")
+
+
+def _in_place(file: IO[str], folder: Path) -> bool:
+    """Whether the open file is still the folder's claim."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(folder / "claim"))
+    except FileNotFoundError:
+        return False
+
+
+def _unwritable(folder: Path, what: str, error: OSError) -> UserError:
+    return UserError(
+        f"{what}: cannot write to {folder} ({error.strerror}): name a folder that can be written"
+    )
+
+
+def _locked(file: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -10,7 +10,6 @@ ERAC = Recipe("erac", stages=(
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -18,11 +17,11 @@ from typing import Any, Literal, cast
 from pydantic import create_model
 
 from raysq.algorithms import Algorithm, Mle
-from raysq.config import DecodingConfig, NetworkConfig, WorkflowConfig, digest, flatten
-from raysq.training.journal import replace_json
+from raysq.config import DecodingConfig, NetworkConfig, UserError, WorkflowConfig, digest, flatten
+from raysq.files import replace_json
+from raysq.records import RESULT, STAGE, StageRecord, read_record
 from raysq.training.stage import StageSpec
-
-RECORD = "stage.json"
+from raysq.training.state import read_result
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,7 @@ class PlannedStage:
     def write_record(self) -> None:
         """Write stage.json, by which later commands and people recognise the folder."""
         self.spec.folder.mkdir(parents=True, exist_ok=True)
-        replace_json(self.spec.folder / RECORD, self.record)
+        replace_json(self.spec.folder / STAGE, self.record)
 
 
 def plan(
@@ -116,6 +115,9 @@ def plan(
 
     A stage's folder is named by its identity and by its version, a digest of the package's sources (under
     ``--reuse never`` of this very run) and of its parents' folders.
+
+    Raises:
+        UserError: what a stage's folder says of it is damaged.
     """
     planned: dict[str, PlannedStage] = {}
     for stage in recipe.stages_of(config):
@@ -149,8 +151,10 @@ def plan(
             critic_from=folders.get("critic"),
             updates_of=folders.get("like"),
         )
-        record = _read_record(folder) or {"identity": identity, "version": version, **settings}
-        planned[stage.name] = PlannedStage(spec, identity, _action(folder), record)
+        action = _action(folder)
+        known = action == "reuse" or (folder / STAGE).exists()
+        record = _known_record(folder) if known else {"identity": identity, "version": version, **settings}
+        planned[stage.name] = PlannedStage(spec, identity, action, record)
     return list(planned.values())
 
 
@@ -164,16 +168,21 @@ def package_digest() -> str:
 
 
 def _action(folder: Path) -> Action:
-    if (folder / "result.json").exists():
+    if (folder / RESULT).exists():
+        read_result(folder)  # a damaged one is said now, not after hours of training
         return "reuse"
     return "resume" if (folder / "checkpoints").exists() else "train"
 
 
 def _finished_of(store: Path, prefix: str) -> Path | None:
-    found = [path.parent for path in store.glob(f"{prefix}*/result.json")]
-    return max(found, key=lambda folder: (folder / "result.json").stat().st_mtime, default=None)
+    found = [path.parent for path in store.glob(f"{prefix}*/{RESULT}")]
+    return max(found, key=lambda folder: (folder / RESULT).stat().st_mtime, default=None)
 
 
-def _read_record(folder: Path) -> dict[str, Any] | None:
-    path = folder / RECORD
-    return json.loads(path.read_text()) if path.exists() else None
+def _known_record(folder: Path) -> dict[str, Any]:
+    try:
+        return read_record(folder / STAGE, StageRecord).model_dump()
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder} has no {STAGE}: move it away and repeat the command, which trains the stage afresh"
+        ) from None

@@ -1,12 +1,16 @@
+import fcntl
 import os
 import re
+import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from raysq.claim import claim
+from raysq.claim import claim, holder
 from raysq.config import UserError
 
 HOLD = """
@@ -60,3 +64,79 @@ def test_a_process_that_is_killed_releases(tmp_path: Path) -> None:
         holder.kill()
         holder.communicate()
     claim(tmp_path, "it", "wait").close()
+
+
+def test_a_folder_that_cannot_be_written_is_the_users_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        UserError, match=r"^the output folder: cannot write to .*file/run \(Not a directory\): name"
+    ):
+        claim(tmp_path / "file" / "run", "the output folder", "wait")
+
+
+def test_holder_names_the_process_while_it_lives(tmp_path: Path) -> None:
+    assert holder(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []  # looking makes no claim
+    with claim(tmp_path, "it", "wait"):
+        for _ in range(2):
+            assert holder(tmp_path) == f"process {os.getpid()} on {os.uname().nodename}"
+        with pytest.raises(UserError):  # looking took nothing from it
+            claim(tmp_path, "it", "wait")
+    assert holder(tmp_path) is None
+    claim(tmp_path, "it", "wait").close()
+
+
+def test_a_look_does_not_refuse_a_claim(tmp_path: Path) -> None:
+    claim(tmp_path, "it", "wait").close()
+    looking = (tmp_path / "claim").open()
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    assert holder(tmp_path) is None  # two may look at once
+    threading.Timer(0.03, looking.close).start()
+    with claim(tmp_path, "it", "wait"):
+        assert holder(tmp_path) == f"process {os.getpid()} on {os.uname().nodename}"
+
+
+def test_a_folder_removed_by_its_holder_is_claimed_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "stage"
+    first = claim(folder, "it", "wait")
+
+    def remove_meanwhile(_: float) -> None:
+        shutil.rmtree(folder)
+        first.close()
+
+    monkeypatch.setattr(time, "sleep", remove_meanwhile)
+    with claim(folder, "it", "wait"):
+        monkeypatch.undo()
+        assert holder(folder) == f"process {os.getpid()} on {os.uname().nodename}"
+        with pytest.raises(UserError, match="in use by"):
+            claim(folder, "it", "wait")
+
+
+def test_a_claim_that_cannot_be_written_is_a_users_mistake(tmp_path: Path) -> None:
+    (tmp_path / "claim").symlink_to("/dev/full")
+    with pytest.raises(UserError, match=f"^stage mle: cannot write to {tmp_path} "):
+        claim(tmp_path, "stage mle", "wait for it")
+
+
+def test_commands_that_claim_and_remove_one_folder_disturb_nobody(tmp_path: Path) -> None:
+    """As preparing does with its workplace: who waits finds the folder vanish under its hands."""
+    folder, errors = tmp_path / "work", []
+    until = time.monotonic() + 0.5
+
+    def claim_and_remove() -> None:
+        while time.monotonic() < until:
+            try:
+                with claim(folder, "the workplace", "wait"):
+                    shutil.rmtree(folder, ignore_errors=True)
+            except UserError as error:
+                if "is in use by" not in str(error):
+                    errors.append(error)
+
+    threads = [threading.Thread(target=claim_and_remove) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []

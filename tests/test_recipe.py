@@ -1,11 +1,13 @@
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from raysq.algorithms import ActorCritic, Algorithm, CriticTraining, Mle
+from raysq.config import UserError
 from raysq.recipe import ControlledConfig, PlannedStage, Recipe, Stage, TrainingConfig, plan
 
 RECIPE = Recipe(
@@ -35,8 +37,10 @@ def changed(store: Path, **changes: Any) -> tuple[list[str], list[str]]:
 
 
 def finish(stage: PlannedStage) -> None:
+    stage.record.setdefault("run_id", "id")
     stage.write_record()
-    (stage.spec.folder / "result.json").write_text("{}")
+    result = {"name": stage.spec.name, "state": "finished", "updates": 2, "best_update": 1}
+    (stage.spec.folder / "result.json").write_text(json.dumps({**result, "dev": {}, "test": {}}))
 
 
 @pytest.mark.parametrize(
@@ -164,6 +168,35 @@ def test_same_config_takes_what_other_sources_made(tmp_path: Path) -> None:
     other = planned(tmp_path, version="new", reuse="same-config", seed=2)
     assert {stage.action for stage in other.values()} == {"train"}
     assert {stage.action for stage in planned(tmp_path, version="new").values()} == {"train"}
+
+
+def test_what_was_noted_of_a_stage_comes_back_whole(tmp_path: Path) -> None:
+    stage = planned(tmp_path)["mle"]
+    stage.record.update(run_id="abc", closed=True)
+    stage.write_record()
+    assert planned(tmp_path)["mle"].record == stage.record
+    assert stage.record.keys() >= {"identity", "settings", "network", "decoding", "data"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("stage.json", '{"stage": "m', "stage.json is damaged or of another version of raysq (Invalid JSON"),
+        ("stage.json", "{}", "(stage: Field required): move its folder away and repeat the command"),
+        ("stage.json", None, "has no stage.json: move it away and repeat the command"),
+        ("result.json", "", "result.json is damaged or of another version of raysq (Invalid JSON"),
+        ("result.json", "[]", "(Input should be an object): remove the file and repeat the command"),
+    ],
+)
+def test_a_damaged_stage_is_the_users_to_move_away(
+    tmp_path: Path, name: str, text: str | None, reason: str
+) -> None:
+    mle = planned(tmp_path)["mle"]
+    finish(mle)
+    path = mle.spec.folder / name
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(UserError, match=re.escape(reason)):
+        planned(tmp_path)
 
 
 def test_a_stage_trained_on_another_parent_is_another(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from raysq.config import UserError
-from raysq.training.journal import sync_folder
+from raysq.files import sync_folder
 
 FORMAT = "raysq-checkpoint"
 FORMAT_VERSION = 1
@@ -280,19 +280,22 @@ def _load_header(path: Path) -> dict:
 
 
 def _newest(folder: Path, *, best: bool) -> Checkpoint | None:
-    first_error: CheckpointError | None = None
+    damaged: list[CheckpointError] = []
     for path in sorted(_paths(folder), key=_step, reverse=True):
         try:
             if best and not _load_header(path)["best"]:
                 continue
-            return _load(path)
+            found = _load(path)
         except OSError as error:  # may be whole: passing it over would train on from an older one
             raise _unreadable(path, error) from error
         except CheckpointError as error:
-            _log.warning("passed over: %s", error)
-            first_error = first_error or error
-    if first_error is not None:
-        raise first_error
+            damaged.append(error)
+        else:
+            for reason in damaged:
+                _log.warning("passed over: %s", reason)
+            return found
+    if damaged:
+        raise damaged[0]
     return None
 
 

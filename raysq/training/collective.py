@@ -19,6 +19,10 @@ class Collective:
         self.rank = rank
         self.world_size = world_size
 
+    def wait(self, device: str = "cpu") -> None:
+        """Return when all learners have come here."""
+        self.sums([0.0], device)
+
     def sums(self, values: list[float], device: str = "cpu") -> list[float]:
         """Each value summed over the learners."""
         if self.world_size == 1:

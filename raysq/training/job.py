@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from raysq.config import DecodingConfig, NetworkConfig
+from raysq.config import DecodingConfig, NetworkConfig, UserError
 from raysq.data.shards import Corpus
 from raysq.evaluation import Evaluator
 from raysq.rewards.scoring import RewardScorer
@@ -31,6 +31,20 @@ class Job:
     device: str
     threads: int
     """Of each learner's arithmetic."""
+    gradient_accumulation: int = 1
+    """Parts in which a learner works through its slice of a batch."""
+
+
+def local_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
+    """The device of this machine that a setting means.
+
+    Raises:
+        UserError: it has no such device.
+    """
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise UserError("--device cuda: this machine has no CUDA device; use --device auto or cpu")
+    return "cuda" if available and wanted != "cpu" else "cpu"
 
 
 def run_job(
@@ -65,6 +79,7 @@ def run_job(
         device=job.device,
         seed=job.seed,
         checkpoint_seconds=job.checkpoint_seconds,
+        gradient_accumulation=job.gradient_accumulation,
         report=report,
     )
     return [run_stage(spec, surroundings) for spec in job.stages]

@@ -1,4 +1,4 @@
-"""Metrics on disk: an append-only journal that survives a crash, and small JSON files replaced as a whole.
+"""Metrics on disk: an append-only journal that survives a crash.
 
 The learner's rank 0 writes the journal, one JSON object per line::
 
@@ -11,6 +11,7 @@ back, so that every line stays strict JSON for other readers.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
@@ -23,6 +24,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from raysq.config import UserError
+from raysq.files import sync_folder
 
 _METRIC_NAME = re.compile(r"[\w.\-]+(/[\w.\-]+)*", re.ASCII)
 """Names that MLflow takes: a slash groups, nothing else is special."""
@@ -41,25 +43,45 @@ class Record:
 
 
 class Journal:
-    """Appends metrics to a file of JSON lines; one writer at a time.
+    """Appends metrics to a file of JSON lines; who has it open is the one who writes to the stage's folder.
 
-    A line cut short by a crash is removed when the next writer opens the journal. After a restart the
-    replayed steps are appended again: readers keep the first record of a step.
+    A learner whose driver was killed lives on for some seconds: the next one waits for its end. A line cut
+    short by a crash is removed when the next writer opens the journal. After a restart the replayed steps
+    are appended again: readers keep the first record of a step.
 
-    Raises ``UserError`` where the file cannot be opened or the disk is full.
+    Raises ``UserError`` where the file cannot be opened, another writer does not end within
+    ``patience_seconds``, or the disk is full.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience_seconds: float = 60.0) -> None:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             created = not path.exists()
             self._file: BinaryIO = path.open("ab")
-            self._file.truncate(end(path))
+            self._hold(time.monotonic() + patience_seconds)
+            if (complete := end(path)) < path.stat().st_size:  # truncating would make a whole one younger
+                self._file.truncate(complete)
             if created:
                 sync_folder(path.parent)
         except OSError as error:
             raise self._unwritable(error) from error
+
+    def _hold(self, deadline: float) -> None:
+        """Lock the file; the lock ends with this process, however it ends."""
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    self._file.close()
+                    raise UserError(
+                        f"another learner is still writing to {self.path.parent}: "
+                        "end it, then repeat the command"
+                    ) from None
+                time.sleep(0.1)
+            else:
+                return
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append one record; readers see it when this returns.
@@ -142,25 +164,6 @@ def end(path: Path) -> int:
                 return start + newline + 1
             position = start
     return 0
-
-
-def replace_json(path: Path, value: object) -> None:
-    """Write ``value`` as JSON to ``path``, aside first, then renamed: readers see the old or the new."""
-    aside = path.with_name(f".{path.name}.tmp")
-    with aside.open("w", encoding="utf-8") as file:
-        json.dump(value, file, allow_nan=False)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's entries (new names, renames) to the disk itself."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _to_json(value: float) -> float | str:

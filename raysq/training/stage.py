@@ -10,7 +10,8 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,25 @@ from raysq.config import NetworkConfig
 from raysq.data.batches import collate, epoch_batches
 from raysq.data.corpus import SplitName
 from raysq.data.shards import Corpus, Split
+from raysq.disk import full_disk_told
 from raysq.evaluation import Evaluator
+from raysq.files import replace_json, write_lines
+from raysq.records import RESULT
 from raysq.rewards.scoring import RewardScorer
 from raysq.training import checkpoint
 from raysq.training.collective import Collective
-from raysq.training.journal import Journal, replace_json
+from raysq.training.journal import Journal
 from raysq.training.state import Progress, StageState, load_network, make_networks, read_result
 from raysq.training.step import Diverged, Step
-from raysq.types import MetricSums
+from raysq.types import Batch
 
 log = logging.getLogger(__name__)
 
 LOG_EVERY = 20
 """Updates averaged in one line of the journal."""
+CHECKPOINTS = "checkpoints"
+PREPARATION = "preparation"
+"""Folder of a stage that holds the vocabularies and how its data was prepared: a model can leave with it."""
 FINAL_SAMPLES = 5
 """Samples a sentence in the closing evaluation's mean sample BLEU."""
 
@@ -68,6 +75,8 @@ class Surroundings:
     device: str
     seed: int
     checkpoint_seconds: float
+    gradient_accumulation: int = 1
+    """Parts of a learner's slice of a batch."""
     report: Callable[[Mapping[str, float], Path], None] = lambda metrics, folder: None
     """Called by every learner at every evaluation with its metrics and the stage's folder."""
 
@@ -78,21 +87,32 @@ def run_stage(spec: StageSpec, surroundings: Surroundings) -> dict[str, Any]:
     Returns:
         The stage's entry of result.json, written to ``result.json`` in its folder too.
     """
-    if (spec.folder / "result.json").exists():  # finished before this process was restarted
-        return read_result(spec.folder)
-    run = _StageRun(spec, surroundings)
-    try:
-        return run.train_and_score()
-    finally:
-        run.close()
+    collective, folder = surroundings.collective, spec.folder
+    with full_disk_told(folder), ExitStack() as held:
+        leads = collective.rank == 0
+        journal = held.enter_context(Journal(folder / "journal.jsonl")) if leads else None
+        collective.wait(surroundings.device)  # for the journal: nobody else writes to the folder any more
+        if (folder / RESULT).exists():  # finished before this process was restarted
+            return read_result(folder)
+        writer = held.enter_context(checkpoint.CheckpointWriter(folder / CHECKPOINTS)) if leads else None
+        return _StageRun(spec, surroundings, journal, writer).train_and_score()
 
 
 class _StageRun:
-    def __init__(self, spec: StageSpec, surroundings: Surroundings) -> None:
+    """One learner's share of a stage; rank 0 has the journal and writes the checkpoints."""
+
+    def __init__(
+        self,
+        spec: StageSpec,
+        surroundings: Surroundings,
+        journal: Journal | None,
+        writer: checkpoint.CheckpointWriter | None,
+    ) -> None:
         self.spec, self.around = spec, surroundings
+        self.journal, self.writer = journal, writer
         self.leads = surroundings.collective.rank == 0
         self.split: Split = surroundings.corpus.splits["train"]
-        algorithm, collective = spec.algorithm, surroundings.collective
+        algorithm = spec.algorithm
         self.networks = make_networks(
             surroundings.corpus,
             surroundings.network,
@@ -102,28 +122,21 @@ class _StageRun:
             stage=spec.name,
             device=surroundings.device,
         )
-        self.step = Step(algorithm, self.networks, surroundings.scorer, collective)
+        self.step = Step(algorithm, self.networks, surroundings.scorer, surroundings.collective)
         self.progress = Progress()
-        self.state = StageState(self.networks, self.step.optimizers, self.progress)
+        vocabularies = surroundings.corpus.preparation.vocabulary_digests
+        self.state = StageState(self.networks, self.step.optimizers, self.progress, vocabularies)
         self.batches_per_epoch = len(self._batches_of(0))
         self.limit = self._limit()
-        self.window: list[MetricSums] = []
         self.epoch = -1
         self.batches: list[np.ndarray] = []
-        self.checkpoints = spec.folder / "checkpoints"
-        saved = checkpoint.latest(self.checkpoints)
+        saved = checkpoint.latest(spec.folder / CHECKPOINTS)
         if saved is not None:
             self.state.restore(saved)
             log.info("stage %s continues from update %d", spec.name, self.progress.update)
-        self.journal = Journal(spec.folder / "journal.jsonl") if self.leads else None
-        self.writer = checkpoint.CheckpointWriter(self.checkpoints) if self.leads else None
+        if self.leads:
+            surroundings.corpus.preparation.save(spec.folder / PREPARATION)
         self.saved_at = time.monotonic()
-
-    def close(self) -> None:
-        if self.writer is not None:
-            self.writer.close()
-        if self.journal is not None:
-            self.journal.close()
 
     def _limit(self) -> int:
         """Number of updates at which the stage ends at the latest."""
@@ -142,7 +155,7 @@ class _StageRun:
             progress.diverged, progress.stopped_by = True, str(error)
         if self.writer is not None:
             self.writer.wait()
-        self._everyone_waits()
+        self.around.collective.wait(self.around.device)
         return self._score_best()
 
     def _train(self) -> None:
@@ -172,10 +185,8 @@ class _StageRun:
         epoch, index = divmod(progress.update, self.batches_per_epoch)
         if epoch != self.epoch:
             self.epoch, self.batches = epoch, self._batches_of(epoch)
-        collective = around.collective
-        batch = collate(self.split, self.batches[index], collective.rank, collective.world_size)
         randomness = Randomness(around.seed, self.spec.name, progress.update)
-        metrics = self.step.run(batch.to(around.device), randomness, progress.decays)
+        metrics = self.step.run(self._parts(self.batches[index]), randomness, progress.decays)
         progress.update += 1
         waited, learners = metrics["waited"]
         progress.waited_seconds += waited / learners
@@ -184,9 +195,20 @@ class _StageRun:
         progress.update_seconds += elapsed
         progress.seconds += elapsed
         metrics["seconds"] = (elapsed, 1.0)
-        self.window.append(metrics)
+        for name, pair in metrics.items():
+            sums = progress.window.setdefault(name, [0.0, 0.0])
+            sums[:] = [sums[0] + pair[0], sums[1] + pair[1]]
         if progress.update % LOG_EVERY == 0:
             self._log_window()
+
+    def _parts(self, example_ids: np.ndarray) -> list[Batch]:
+        """This learner's slice of a global batch, in as many parts as gradients are accumulated over."""
+        rank, world_size = self.around.collective.rank, self.around.collective.world_size
+        parts = max(1, min(self.around.gradient_accumulation, len(example_ids) // world_size))
+        return [
+            collate(self.split, example_ids, rank * parts + k, world_size * parts).to(self.around.device)
+            for k in range(parts)
+        ]
 
     def _batches_of(self, epoch: int) -> list[np.ndarray]:
         lengths = self.split.source_lengths, self.split.target_lengths
@@ -194,17 +216,16 @@ class _StageRun:
 
     def _log_window(self) -> None:
         """One journal line: metrics averaged over the updates since the last."""
-        window, self.window = self.window, []
+        window, self.progress.window = self.progress.window, {}
         if self.journal is None or not window:
             return
-        means = {}
-        for name in window[0]:
-            weight = sum(m[name][1] for m in window)
-            means[f"train/{name}"] = sum(m[name][0] for m in window) / weight if weight else math.nan
-        seconds = sum(m["seconds"][0] for m in window)
-        means["train/tokens_per_second"] = sum(m["tokens"][0] for m in window) / seconds
-        means["train/updates_per_second"] = len(window) / seconds
-        means["train/reward_wait_share"] = means["train/waited"] * len(window) / seconds
+        means = {
+            f"train/{k}": total / weight if weight else math.nan for k, (total, weight) in window.items()
+        }
+        seconds, updates = window["seconds"]
+        means["train/tokens_per_second"] = window["tokens"][0] / seconds
+        means["train/updates_per_second"] = updates / seconds
+        means["train/reward_wait_share"] = means["train/waited"] * updates / seconds
         for name in ("train/tokens", "train/seconds", "train/waited"):
             del means[name]
         means["epoch"] = self.progress.update / self.batches_per_epoch
@@ -266,12 +287,9 @@ class _StageRun:
         if self.writer is not None:
             if self.journal is not None:
                 self.journal.sync()
-            self.writer.submit(self.progress.update, self.state.tensors(), asdict(self.progress), best=best)
+            self.writer.submit(self.progress.update, self.state.tensors(), self.state.record(), best=best)
 
     # -- the end
-
-    def _everyone_waits(self) -> None:
-        self.around.collective.sums([0.0], self.around.device)
 
     @torch.no_grad()
     def _score_best(self) -> dict[str, Any]:
@@ -282,7 +300,8 @@ class _StageRun:
                 f"stage {self.spec.name} diverged before its first evaluation: {progress.stopped_by}"
             )
         for group in algorithm.trains:
-            load_network(getattr(self.networks, group), self.spec.folder, group, progress.best_update)
+            network = getattr(self.networks, group)
+            load_network(network, self.spec.folder, group, progress.best_update, self.state.vocabularies)
         splits: dict[SplitName, dict[str, Any]] = {"dev": {}, "test": {}}
         for split, scores in splits.items():
             if "policy" in algorithm.trains:
@@ -310,14 +329,6 @@ class _StageRun:
             "test": splits["test"],
         }
         if self.leads:
-            replace_json(self.spec.folder / "result.json", result)
-        self._everyone_waits()
+            replace_json(self.spec.folder / RESULT, result)
+        self.around.collective.wait(self.around.device)
         return result
-
-
-def write_lines(path: Path, lines: list[str]) -> None:
-    """Write one text a line, aside and renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text("".join(f"{line}\n" for line in lines))
-    aside.replace(path)

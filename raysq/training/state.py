@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from torch import Tensor
 from raysq.algorithms import Algorithm, CriticTraining, Group, Networks
 from raysq.algorithms.randomness import seeded_generator
 from raysq.config import NetworkConfig, UserError
-from raysq.data.shards import Corpus
+from raysq.data.shards import Corpus, Preparation
 from raysq.models import Seq2Seq
+from raysq.records import RESULT, StageResultRecord, read_record
 from raysq.training import checkpoint
 
 
@@ -41,9 +42,11 @@ class Progress:
     warnings: list[str] = field(default_factory=list)
     scores: list[list[float]] = field(default_factory=list)
     """[update, dev score] of every evaluation."""
+    window: dict[str, list[float]] = field(default_factory=dict)
+    """Metrics of the updates since the last line of the journal, as [sum, weight]."""
 
 
-def build_policy(corpus: Corpus, network: NetworkConfig) -> Seq2Seq:
+def build_policy(corpus: Corpus | Preparation, network: NetworkConfig) -> Seq2Seq:
     """The policy: reads the source, emits the target."""
     return Seq2Seq(
         len(corpus.source_vocabulary),
@@ -72,24 +75,27 @@ def build_critic(corpus: Corpus, network: NetworkConfig) -> Seq2Seq:
     )
 
 
-def load_network(network: Seq2Seq, folder: Path, group: str, best_update: int) -> Seq2Seq:
+def load_network(
+    network: Seq2Seq, folder: Path, group: str, best_update: int, vocabularies: Mapping[str, str]
+) -> Seq2Seq:
     """Fill ``network`` with a group's parameters in a stage's best checkpoint, taken at ``best_update``.
 
     Raises:
-        UserError: that checkpoint is missing or damaged, or does not fit the network.
+        UserError: that checkpoint is missing or damaged, of other vocabularies, or does not fit the network.
     """
     saved = checkpoint.best(folder / "checkpoints")
     if saved is None or saved.step != best_update:
         raise UserError(
             f"the best checkpoint of {folder} (update {best_update}) is missing or damaged; "
-            "remove the folder and repeat the command"
+            "remove the folder and train the stage again"
         )
+    _require_vocabularies(saved, vocabularies)
     state = _part(saved, group)
     shapes = {k: tuple(v.shape) for k, v in network.named_parameters()}
     if {k: tuple(v.shape) for k, v in state.items()} != shapes:
         raise UserError(
-            f"the {group} in {folder} does not fit these networks or this vocabulary; "
-            "use the --network options and the --data-dir it was trained with"
+            f"the {group} in {folder} does not fit these networks; "
+            "use the --network options it was trained with"
         )
     _fill(network, state)
     return network
@@ -110,7 +116,8 @@ def make_networks(
     def ready(fresh: Seq2Seq, group: Group) -> Seq2Seq:
         parent = parents[group]
         if parent is not None:
-            load_network(fresh, parent, group, read_result(parent)["best_update"])
+            best_update = read_result(parent)["best_update"]
+            load_network(fresh, parent, group, best_update, corpus.preparation.vocabulary_digests)
         else:
             generator = seeded_generator(seed, stage, group, "initial parameters")
             words = network.critic_embedding_range if group == "critic" else None
@@ -127,8 +134,8 @@ def make_networks(
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """A finished stage's entry of result.json."""
-    return json.loads((folder / "result.json").read_text())
+    """A finished stage's entry of result.json. Raises UserError where it is damaged."""
+    return read_record(folder / RESULT, StageResultRecord).model_dump()
 
 
 @dataclass(slots=True)
@@ -138,6 +145,8 @@ class StageState:
     networks: Networks
     optimizers: dict[Group, torch.optim.Optimizer]
     progress: Progress
+    vocabularies: dict[str, str]
+    """sha256 of the vocabularies whose ids the networks speak, by side."""
 
     def tensors(self) -> dict[str, Tensor]:
         """All that is needed to continue: trained networks, the target critic, optimiser states."""
@@ -150,8 +159,24 @@ class StageState:
             tensors |= _named("target_critic", self.networks.target_critic)
         return tensors
 
+    def record(self) -> dict[str, checkpoint.JSON]:
+        """What a checkpoint holds beside the tensors."""
+        return asdict(self.progress) | {"vocabularies": self.vocabularies}
+
     def restore(self, saved: checkpoint.Checkpoint) -> None:
-        """Continue from a checkpoint of this stage."""
+        """Continue from a checkpoint of this stage.
+
+        Raises:
+            UserError: it is of other vocabularies, other networks or another version of raysq.
+        """
+        _require_vocabularies(saved, self.vocabularies)
+        mine = {key: tensor.shape for key, tensor in self.tensors().items() if "optimizer." not in key}
+        theirs = {key: tensor.shape for key, tensor in saved.tensors.items() if "optimizer." not in key}
+        if mine != theirs or not saved.state.keys() >= Progress.__dataclass_fields__.keys():
+            raise UserError(
+                f"checkpoint {saved.path} is of other networks or of another version of raysq; "
+                "move its stage's folder away and repeat the command, which trains the stage afresh"
+            )
         for group in ("policy", "critic", "target_critic"):
             state = _part(saved, group)
             if state:
@@ -166,6 +191,14 @@ class StageState:
             optimizer.load_state_dict(whole)
         for name in Progress.__dataclass_fields__:
             setattr(self.progress, name, saved.state[name])
+
+
+def _require_vocabularies(saved: checkpoint.Checkpoint, vocabularies: Mapping[str, str]) -> None:
+    if saved.state.get("vocabularies") != vocabularies:
+        raise UserError(
+            f"checkpoint {saved.path} was trained on data with other vocabularies: its ids mean other words; "
+            "give the --data-dir it was trained with, or move its stage's folder away to train it afresh"
+        )
 
 
 def _named(group: str, network: Seq2Seq) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from raysq.training.collective import Collective
 
 LEARNER = """
-import json, sys
+import json, pathlib, sys, time
 import torch, torch.distributed as dist
 from raysq.training.collective import Collective
 
@@ -27,10 +27,15 @@ parameters[2].grad = torch.tensor(0.5 - rank)
 before = [p.grad for p in parameters]
 group.sum_gradients(iter(parameters))
 found["in_place"] = all(p.grad is g for p, g in zip(parameters, before))
-found["calls"] = calls
+found["calls"] = list(calls)
 found["gradients"] = [None if p.grad is None else p.grad.tolist() for p in parameters]
 found["gathered"] = group.gather([(rank, "x")] * (2 - rank))
 found["nothing"] = group.gather([])
+if rank == 0:
+    time.sleep(0.3)
+    pathlib.Path(sys.argv[2] + ".rank-0-is-here").touch()
+group.wait()
+found["waited"] = pathlib.Path(sys.argv[2] + ".rank-0-is-here").exists()
 dist.destroy_process_group()
 print(json.dumps(found))
 """
@@ -83,3 +88,8 @@ def test_a_single_learner_talks_to_nobody() -> None:
     assert parameter.grad.tolist() == [1.0, 2.0]
     assert alone.sums([1.5, 2.5]) == [1.5, 2.5]
     assert alone.gather(["b", "a"]) == ["b", "a"]
+
+
+def test_learners_wait_for_the_last(found: list[dict[str, Any]]) -> None:
+    assert [of_rank["waited"] for of_rank in found] == [True, True]
+    Collective().wait()  # alone: at once

@@ -1,10 +1,13 @@
 import json
 import math
+import re
+from pathlib import Path
+from threading import Timer
 
 import pytest
 
 from raysq.config import UserError
-from raysq.training.journal import Journal, end, read, replace_json
+from raysq.training.journal import Journal, end, read
 
 
 def test_records_come_back_as_written(tmp_path):
@@ -113,11 +116,13 @@ def test_an_unwritable_place_is_a_user_error(tmp_path):
         Journal(tmp_path / "file" / "m.jsonl")
 
 
-def test_replace_json_keeps_the_old_file_when_the_value_cannot_be_written(tmp_path):
-    path = tmp_path / "state.json"
-    replace_json(path, {"offset": 1})
-    with pytest.raises(ValueError, match="JSON compliant"):
-        replace_json(path, {"offset": math.nan})
-    assert json.loads(path.read_text()) == {"offset": 1}
-    replace_json(path, {"offset": 2})
-    assert json.loads(path.read_text()) == {"offset": 2}
+def test_a_second_writer_waits_for_the_first_to_end(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    first = Journal(path)
+    with pytest.raises(UserError, match=f"^another learner is still writing to {re.escape(str(tmp_path))}: "):
+        Journal(path, patience_seconds=0.05)
+    Timer(0.3, first.close).start()
+    first.write(1, {"loss": 2.0})
+    with Journal(path) as second:
+        second.write(2, {"loss": 1.0})
+    assert [record.step for record in read(path)[0]] == [1, 2]

@@ -2,7 +2,6 @@ import copy
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ from raysq.algorithms.base import critic_input
 from raysq.algorithms.randomness import Randomness
 from raysq.config import NetworkConfig, UserError
 from raysq.data.batches import collate
-from raysq.data.corpus import GeneratedText
-from raysq.data.prepare import PrepareSettings, prepare
 from raysq.data.shards import Corpus
 from raysq.models import Seq2Seq
 from raysq.rewards import LocalScorer, SentenceBleu
@@ -28,6 +25,7 @@ from raysq.training.state import Progress, StageState, build_critic, build_polic
 from raysq.training.step import Step
 
 FRESH: dict[Group, Path | None] = {"policy": None, "critic": None}
+VOCABULARIES = {"source": "1" * 64, "target": "2" * 64}
 SEPARATE = NetworkConfig(embedding_size=6, hidden_size=6, dropout=0.2)
 TIED = NetworkConfig(embedding_size=6, hidden_size=6, dropout=0.2, critic_embedding="tied")
 both_embeddings = pytest.mark.parametrize("network", [SEPARATE, TIED], ids=["separate", "tied"])
@@ -84,18 +82,18 @@ def test_a_restored_stage_goes_on_as_if_it_had_not_stopped(
     def begin(seed: int) -> tuple[Step, StageState]:
         networks = make(network, algorithm, seed)
         step = Step(algorithm, networks, LocalScorer(SentenceBleu()), Collective())
-        return step, StageState(networks, step.optimizers, Progress())
+        return step, StageState(networks, step.optimizers, Progress(), VOCABULARIES)
 
     def go_on(step: Step, update: int) -> None:
         batch = collate(small_corpus.splits["train"], np.arange(update, update + 5))
-        step.run(batch, Randomness(1, "erac", update), decays=0)
+        step.run([batch], Randomness(1, "erac", update), decays=0)
 
     step, state = begin(seed=1)
     go_on(step, 0)
     go_on(step, 1)
     state.progress.update, state.progress.best_score, state.progress.warnings = 2, 12.5, ["blind"]
     state.progress.scores, state.progress.stopped_by = [[0, 11.0], [2, 12.5]], "no improvement"
-    checkpoint.save(tmp_path, 2, state.tensors(), asdict(state.progress), best=True)
+    checkpoint.save(tmp_path, 2, state.tensors(), state.record(), best=True)
     kept = parameters(state.networks)
     go_on(step, 2)
 
@@ -121,7 +119,7 @@ def test_a_restored_stage_goes_on_as_if_it_had_not_stopped(
 def test_what_is_frozen_is_not_saved(make: Any) -> None:
     networks = make(algorithm=CriticTraining())
     step = Step(CriticTraining(), networks, LocalScorer(SentenceBleu()), Collective())
-    saved = StageState(networks, step.optimizers, Progress()).tensors()
+    saved = StageState(networks, step.optimizers, Progress(), VOCABULARIES).tensors()
     assert {name.split(".")[0] for name in saved} == {"critic", "target_critic"}
 
 
@@ -129,15 +127,18 @@ def test_what_is_frozen_is_not_saved(make: Any) -> None:
 
 
 @pytest.fixture
-def parent(make: Any, tmp_path: Path) -> tuple[Path, Networks]:
+def parent(small_corpus: Corpus, make: Any, tmp_path: Path) -> tuple[Path, Networks]:
     """A finished stage whose best update was 3, and its networks."""
     networks, folder = make(seed=5), tmp_path / "parent"
-    state = StageState(networks, Step(ActorCritic(), networks, None, Collective()).optimizers, Progress())  # type: ignore[arg-type]
-    checkpoint.save(folder / "checkpoints", 3, state.tensors(), asdict(state.progress), best=True)
+    step = Step(ActorCritic(), networks, None, Collective())  # type: ignore[arg-type]
+    vocabularies = small_corpus.preparation.vocabulary_digests
+    state = StageState(networks, step.optimizers, Progress(), vocabularies)
+    checkpoint.save(folder / "checkpoints", 3, state.tensors(), state.record(), best=True)
     with torch.no_grad():
         later = {name: tensor + 1 for name, tensor in state.tensors().items()}
-    checkpoint.save(folder / "checkpoints", 4, later, asdict(state.progress))
-    (folder / "result.json").write_text(json.dumps({"best_update": 3}))
+    checkpoint.save(folder / "checkpoints", 4, later, state.record())
+    result = {"name": "erac", "state": "finished", "updates": 4, "best_update": 3, "dev": {}, "test": {}}
+    (folder / "result.json").write_text(json.dumps(result))
     return folder, networks
 
 
@@ -151,26 +152,52 @@ def test_a_stage_starts_from_its_parents_best(make: Any, parent: tuple[Path, Net
     assert not torch.equal(fresh_critic.critic.output.weight, expected["critic.output.weight"])
 
 
-def test_another_vocabulary_or_other_networks_are_refused(
-    small_corpus: Corpus, parent: tuple[Path, Networks], tmp_path: Path
-) -> None:
+def test_other_networks_are_refused(small_corpus: Corpus, parent: tuple[Path, Networks]) -> None:
     folder, _ = parent
-    pair = ("a b c", "u v w")
-    text = GeneratedText("other", {"train": [pair] * 3, "dev": [pair], "test": [pair]})
-    prepare(PrepareSettings(output_dir=tmp_path / "other", min_count=1), text)
-    other = Corpus.load(tmp_path / "other")
-    message = (
-        f"in {re.escape(str(folder))} does not fit these networks or this vocabulary; "
-        "use the --network options and the --data-dir it was trained with$"
-    )
+    remedy = "use the --network options it was trained with"
+    message = f"in {re.escape(str(folder))} does not fit these networks; {remedy}$"
     for fresh, group in (
-        (build_policy(other, SEPARATE), "policy"),
-        (build_critic(other, SEPARATE), "critic"),
         (build_critic(small_corpus, TIED), "critic"),
         (build_policy(small_corpus, SEPARATE.model_copy(update={"hidden_size": 8})), "policy"),
     ):
         with pytest.raises(UserError, match=f"^the {group} {message}"):
-            load_network(fresh, folder, group, best_update=3)
+            load_network(fresh, folder, group, 3, small_corpus.preparation.vocabulary_digests)
+
+
+def test_a_vocabulary_of_the_same_size_with_other_words_is_refused(
+    small_corpus: Corpus, parent: tuple[Path, Networks]
+) -> None:
+    folder, networks = parent
+    path = folder / "checkpoints" / "step-00000003"
+    other = small_corpus.preparation.vocabulary_digests | {"source": "3" * 64}
+    message = f"checkpoint {re.escape(str(path))} was trained on data with other vocabularies: "
+    with pytest.raises(UserError, match=f"^{message}"):
+        load_network(build_policy(small_corpus, SEPARATE), folder, "policy", 3, other)
+    state = StageState(networks, {}, Progress(), other)
+    saved = checkpoint.best(folder / "checkpoints")
+    assert saved is not None
+    with pytest.raises(UserError, match=f"^{message}"):
+        state.restore(saved)
+
+
+@pytest.mark.parametrize("change", ["tensor", "counter"])
+def test_a_checkpoint_of_another_version_is_refused(
+    make: Any, tmp_path: Path, small_corpus: Corpus, change: str
+) -> None:
+    """A parameter or a counter that this version has and that one lacked: nothing is left at its start."""
+    networks = make(algorithm=Mle())
+    step = Step(Mle(), networks, LocalScorer(SentenceBleu()), Collective())
+    state = StageState(networks, step.optimizers, Progress(), VOCABULARIES)
+    tensors, record = state.tensors(), state.record()
+    if change == "tensor":
+        del tensors["policy.output.bias"]
+    else:
+        del record["window"]
+    checkpoint.save(tmp_path, 2, tensors, record)
+    saved = checkpoint.latest(tmp_path)
+    assert saved is not None
+    with pytest.raises(UserError, match="is of other networks or of another version of raysq; move"):
+        state.restore(saved)
 
 
 def test_another_best_update_is_refused(
@@ -180,10 +207,11 @@ def test_another_best_update_is_refused(
     for folder, best_update in ((parent[0], 4), (tmp_path / "nothing", 3)):
         message = (
             f"the best checkpoint of {folder} (update {best_update}) is missing or damaged; "
-            "remove the folder and repeat the command"
+            "remove the folder and train the stage again"
         )
+        vocabularies = small_corpus.preparation.vocabulary_digests
         with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
-            load_network(build_policy(small_corpus, SEPARATE), folder, "policy", best_update)
+            load_network(build_policy(small_corpus, SEPARATE), folder, "policy", best_update, vocabularies)
 
 
 # -- fresh networks

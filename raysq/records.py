@@ -1,0 +1,132 @@
+"""The JSON files of run storage: what they are called, what is read of them, and the one way to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from raysq.config import DecodingConfig, NetworkConfig, UserError
+from raysq.files import replace_json
+
+WRITTEN_AGAIN = "repeat the command that made it, which writes it again"
+PLAN, SETTINGS, STAGE, RESULT = "plan.json", "config.json", "stage.json", "result.json"
+R = TypeVar("R", bound="Record")
+
+
+class Record(BaseModel):
+    """Base of the records: what its reader needs of a file."""
+
+    remedy: ClassVar[str]
+    """What to do about a damaged one; nothing that costs more than the file."""
+
+
+class PlanRecord(Record):
+    """plan.json of an output folder: what its last command set out to do."""
+
+    remedy = WRITTEN_AGAIN
+
+    workflow: str
+    stages: dict[str, Path]
+    """Folders by name, in order."""
+
+
+class SettingsRecord(Record):
+    """config.json of an output folder."""
+
+    remedy = WRITTEN_AGAIN
+
+    task: str
+    seed: int
+    data_dir: Path | None = None
+    tracking_uri: str | None = None
+
+
+class StageRecord(Record):
+    """stage.json of a stage's folder; what is not named here is kept for who writes the file again."""
+
+    remedy = "move its folder away and repeat the command that made it, which trains the stage afresh"
+    model_config = ConfigDict(extra="allow")
+
+    stage: str
+    algorithm: str
+    seed: int
+    version: str
+    run_id: str
+    parents: dict[str, str]
+
+    @property
+    def control(self) -> bool:
+        """Whether it only continues another stage's actor for comparison, as long as the one it is like."""
+        return "like" in self.parents
+
+
+class ModelRecord(StageRecord):
+    """stage.json, with what it takes to build the stage's networks again."""
+
+    network: NetworkConfig
+    decoding: DecodingConfig
+    data: str
+
+
+class StageResultRecord(Record):
+    """result.json of a stage's folder; what is not named here is kept, too."""
+
+    remedy = "remove the file and repeat the command that made it, which goes on from the last checkpoint"
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    state: Literal["finished", "diverged"]
+    updates: int
+    best_update: int
+    dev: dict[str, Any]
+    test: dict[str, Any]
+
+    @property
+    def has_policy(self) -> bool:
+        """Whether the stage trained a policy: only such a one has hypotheses to score."""
+        return "bleu" in self.test
+
+
+class RunStageRecord(StageResultRecord):
+    """A stage in an output folder's result.json."""
+
+    folder: Path
+
+
+class ResultRecord(Record):
+    """result.json of an output folder."""
+
+    remedy = WRITTEN_AGAIN
+
+    stages: list[RunStageRecord]
+
+
+def write_plan(output: Path, workflow: str, stages: Mapping[str, Path]) -> None:
+    """Note in a workflow's output folder which workflow it is and where its stages are, before they begin."""
+    folders = {name: str(folder) for name, folder in stages.items()}
+    replace_json(output / PLAN, {"workflow": workflow, "stages": folders})
+
+
+def read_record(path: Path, kind: type[R]) -> R:
+    """A JSON file as ``kind``.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: it cannot be read, or holds something else.
+    """
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): make it readable") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        reason = f"{place}: {first['msg']}" if place else first["msg"]
+        raise UserError(
+            f"{path} is damaged or of another version of raysq ({reason}): {kind.remedy}"
+        ) from error

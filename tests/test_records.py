@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import pytest
+
+from raysq.config import UserError
+from raysq.records import PlanRecord, StageRecord, StageResultRecord, read_record, write_plan
+
+STAGE = {"stage": "erac", "algorithm": "ActorCritic", "seed": 3, "version": "v", "run_id": "id"}
+RESULT = {"name": "mle", "state": "finished", "updates": 6, "best_update": 4}
+
+
+def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
+    write_plan(tmp_path, "erac", {"mle": tmp_path / "b", "erac": tmp_path / "a"})
+    plan = read_record(tmp_path / "plan.json", PlanRecord)
+    assert plan.workflow == "erac"
+    assert list(plan.stages.items()) == [("mle", tmp_path / "b"), ("erac", tmp_path / "a")]
+
+
+def test_what_has_no_field_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(
+        '{"name": "mle", "state": "finished", "updates": 6, "best_update": 4, "seconds": 0.1,'
+        ' "dev": {"bleu": 30.000000000000004}, "test": {}, "scores": [[2, 1.5]]}'
+    )
+    assert read_record(path, StageResultRecord).model_dump() == {
+        **RESULT,
+        "seconds": 0.1,
+        "dev": {"bleu": 30.000000000000004},
+        "test": {},
+        "scores": [[2, 1.5]],
+    }
+
+
+def test_a_control_is_like_another_stage() -> None:
+    of = {"policy": "id of mle", "like": "id of erac"}
+    assert StageRecord.model_validate({**STAGE, "parents": of}).control
+    assert not StageRecord.model_validate({**STAGE, "parents": {"policy": "id of mle"}}).control
+
+
+def test_a_stage_with_hypotheses_has_a_policy() -> None:
+    assert StageResultRecord.model_validate({**RESULT, "dev": {}, "test": {"bleu": 1.0}}).has_policy
+    assert not StageResultRecord.model_validate({**RESULT, "dev": {}, "test": {"td_error": 1.0}}).has_policy
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "Invalid JSON: EOF while parsing a value at line 1 column 0"),
+        (b"\xff", "Invalid JSON: expected value at line 1 column 1"),
+        (b"[]", "Input should be an object"),
+        (b'{"workflow": "erac"}', "stages: Field required"),
+        (b'{"workflow": "erac", "stages": []}', "stages: Input should be an object"),
+    ],
+)
+def test_a_damaged_file_is_named_with_the_reason_and_the_remedy(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    path = tmp_path / "plan.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as told:
+        read_record(path, PlanRecord)
+    assert str(told.value) == (
+        f"{path} is damaged or of another version of raysq ({reason}): "
+        "repeat the command that made it, which writes it again"
+    )
+
+
+def test_a_file_that_is_not_there_or_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_record(tmp_path / "plan.json", PlanRecord)
+    (tmp_path / "plan.json").mkdir()
+    with pytest.raises(UserError, match=r"plan\.json cannot be read \(Is a directory\): make it readable"):
+        read_record(tmp_path / "plan.json", PlanRecord)
