@@ -1,7 +1,10 @@
 """Prepare the text of a task: words, vocabularies and memory-mapped shards in one folder.
 
     python workflows/prepare.py --task demo
-    python workflows/prepare.py --task multi30k --input-dir ../shared/data/multi30k --output-dir data/multi30k
+    python workflows/prepare.py --task multi30k --input ../shared/data/multi30k --output-dir data/multi30k
+    python workflows/prepare.py --task iwslt14 --input de-en.tgz
+    python workflows/prepare.py --task europarl --input https://HOST/europarl.tar.gz --input-sha256 HEX
+    python workflows/prepare.py --task tsv --train pairs.tsv.gz --tokeniser moses
     python workflows/prepare.py --task files --train PREFIX --dev PREFIX --test PREFIX --tokeniser moses
 
 Run it from the root of the repository, or with raysq installed.
@@ -10,21 +13,76 @@ Run it from the root of the repository, or with raysq installed.
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import get_args
 
 from rich.console import Console
+from rich.status import Status
 from rich.table import Table
 
 from raysq.commandline import run_command
-from raysq.data.corpus import DropReason
-from raysq.data.prepare import Prepared, PrepareSettings, prepare, task_defaults
+from raysq.data.corpus import DropReason, SplitName
+from raysq.data.prepare import Prepared, prepare
+from raysq.data.settings import PrepareSettings, task_defaults
 from raysq.data.shards import Manifest
+from raysq.places import default_place, lasting
 from raysq.tasks.translation import translation_text
+
+PLAIN_SECONDS = 10.0
+"""Time between two lines of progress where there is no terminal."""
 
 
 def main(settings: PrepareSettings) -> None:
     """Prepare, then say what came of it and what comes next."""
-    report(settings, prepare(settings, translation_text(settings)), Console())
+    output = settings.output_dir or default_place(settings.folder)
+    lasting("--output-dir", output)
+    settings = settings.model_copy(update={"output_dir": output})
+    console = Console(stderr=True, quiet=settings.quiet)
+    with no_empty_parents(settings.folder), LineCount(console) as line_count:
+        prepared = prepare(settings, translation_text(settings), line_count.show)
+    report(settings, prepared, Console())
+
+
+@contextmanager
+def no_empty_parents(folder: Path) -> Iterator[None]:
+    """Removes at its end what is empty of the folders above ``folder`` that were made in the meantime."""
+    missing = [parent for parent in folder.absolute().parents if not parent.exists()]
+    try:
+        yield
+    finally:
+        for parent in missing:
+            with suppress(OSError):  # it holds something, or was not made
+                parent.rmdir()
+
+
+class LineCount:
+    """How many lines have been read: on a terminal a line that changes, otherwise one now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status = Status("reading", console=console)
+        self._began = self._shown = time.monotonic()
+
+    def __enter__(self) -> LineCount:
+        if self._console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+    def show(self, split: SplitName, lines: int) -> None:
+        """So many lines of a split have been read."""
+        now = time.monotonic()
+        text = f"{split}: {lines:,} lines, {now - self._began:.0f} s"
+        if self._console.is_terminal:
+            self._status.update(text)
+        elif now - self._shown >= PLAIN_SECONDS:
+            self._shown = now
+            self._console.print(text, highlight=False, soft_wrap=True)
 
 
 def report(settings: PrepareSettings, prepared: Prepared, console: Console) -> None:
@@ -51,6 +109,8 @@ def counts(manifest: Manifest) -> Table:
     rows = {"lines read": [record.lines for record in splits.values()]}
     for reason in get_args(DropReason):
         rows[f"dropped: {reason.replace('_', ' ')}"] = [r.dropped[reason] for r in splits.values()]
+    if any(record.held_out for record in splits.values()):
+        rows["given to dev"] = [record.held_out for record in splits.values()]
     rows["pairs kept"] = [record.pairs for record in splits.values()]
     for side in ("source", "target"):
         rows[f"blank {side} lines"] = [record.blank[side] for record in splits.values()]

@@ -12,6 +12,7 @@ import itertools
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol, cast
 
@@ -19,6 +20,9 @@ from raysq.config import Config, UserError
 
 SplitName = Literal["train", "dev", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "dev", "test")
+MAX_LINE_BYTES = 100_000
+"""Longest line, unless more is asked for: a hundred times the longest sentence there is. [bytes]"""
+BLOCK_BYTES = 2**20
 DropReason = Literal["empty", "too_long", "ratio"]
 Tokenise = Callable[[str], list[str]]
 """A line of text to its words."""
@@ -49,10 +53,11 @@ class FileText:
 
     files: Mapping[SplitName, tuple[Path, Path]]
     """Source and target file of every split."""
+    max_line_bytes: int = MAX_LINE_BYTES
 
     def pairs(self, split: SplitName) -> Iterator[tuple[str, str]]:
         """The pairs of a split, streaming. Raises UserError as `read_pairs` does."""
-        return read_pairs(*self.files[split])
+        return read_pairs(*self.files[split], self.max_line_bytes)
 
     def fingerprints(self) -> dict[str, Fingerprint]:
         """Name and sha256 of each file as it lies on disk. Raises UserError if one is missing."""
@@ -61,6 +66,47 @@ class FileText:
             for split in SPLITS
             for side, path in zip(("source", "target"), self.files[split], strict=True)
         }
+
+
+@dataclass(frozen=True)
+class TabbedText:
+    """Text in files of lines ``source TAB target``, plain or ``.gz``.
+
+    A split without a file is held out of the training file by its source sentences. They are told apart by
+    their letters and digits alone: sentences that differ in case, spaces or punctuation go to the same split.
+    """
+
+    files: Mapping[SplitName, Path]
+    """One for train at least."""
+    held_out: int
+    """One source sentence in so many goes to each split without a file."""
+    max_line_bytes: int = MAX_LINE_BYTES
+
+    def pairs(self, split: SplitName) -> Iterator[tuple[str, str]]:
+        """The pairs of a split, streaming. Raises UserError as `read_columns` does."""
+        pairs = read_columns(self._file(split), self.max_line_bytes)
+        if split != "train" and split in self.files:
+            return pairs
+        return (pair for pair in pairs if self._home(pair[0]) == split)
+
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """Name and sha256 of the file that each split is in. Raises UserError if one is missing."""
+        prints = {
+            path: Fingerprint(name=path.name, sha256=sha256_of(path)) for path in set(self.files.values())
+        }
+        return {
+            f"{split}.{side}": prints[self._file(split)] for split in SPLITS for side in ("source", "target")
+        }
+
+    def _file(self, split: SplitName) -> Path:
+        return self.files.get(split, self.files["train"])
+
+    def _home(self, source: str) -> SplitName:
+        """The split of a line of the training file."""
+        kept = "".join(filter(str.isalnum, source.casefold()))
+        number = int.from_bytes(hashlib.sha256(kept.encode()).digest()) % self.held_out
+        without_file = [split for split in SPLITS if split not in self.files]
+        return without_file[number] if number < len(without_file) else "train"
 
 
 @dataclass(frozen=True)
@@ -86,19 +132,21 @@ class GeneratedText:
         }
 
 
-def read_lines(path: Path) -> Iterator[str]:
+def read_lines(path: Path, max_bytes: int = MAX_LINE_BYTES) -> Iterator[str]:
     """Lines of a UTF-8 file without their ``\\n``, plain or (by its suffix ``.gz``) compressed, streaming.
 
     Blank lines are lines; a byte order mark at the start is not text.
 
     Raises:
-        UserError: the file is missing, empty, a damaged ``.gz`` or not UTF-8.
+        UserError: the file is missing, empty, a damaged ``.gz``, not UTF-8, or has a line of more than
+            ``max_bytes``.
     """
     number = 0
     try:
         with _open(path) as file:
-            for number, raw in enumerate(file, start=1):
-                yield _decode(raw, path, number)
+            for line in decoded_lines(file, str(path), max_bytes):
+                number += 1
+                yield line
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         # gzip reads ahead, so the line is only the last one that came out whole.
         message = f"{path}: damaged .gz after line {number} ({error}): fetch or compress it again"
@@ -107,13 +155,42 @@ def read_lines(path: Path) -> Iterator[str]:
         raise UserError(f"{path}: line 1 is missing, the file is empty: give a file with text")
 
 
-def read_pairs(source: Path, target: Path) -> Iterator[tuple[str, str]]:
+def decoded_lines(file: BinaryIO, name: str, max_bytes: int = MAX_LINE_BYTES) -> Iterator[str]:
+    """Lines of an open UTF-8 file, as `read_lines` gives them.
+
+    Raises:
+        UserError: a line is not UTF-8 or has more than ``max_bytes``; ``name`` is how messages name the file.
+    """
+    lines = iter(partial(file.readline, max_bytes + 1), b"")
+    for number, raw in enumerate(lines, start=1):
+        if len(raw.removesuffix(b"\n")) > max_bytes:
+            raise _over_long(name, number, raw, file, max_bytes)
+        yield _decode(raw, name, number)
+
+
+def read_columns(path: Path, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[tuple[str, str]]:
+    """Source and target of a file's lines ``source TAB target``, streaming; a blank line is a pair of blanks.
+
+    Raises:
+        UserError: as `read_lines`, or a line has not one tabulator.
+    """
+    for number, line in enumerate(read_lines(path, max_line_bytes), start=1):
+        columns = line.split("\t") if line.strip() else ["", ""]
+        if len(columns) != 2:
+            raise UserError(
+                f"{path}: line {number} has {len(columns)} column{'s' * (len(columns) > 1)}, not 2: a line "
+                "is a source, a tabulator and its target; choose two columns, for instance with cut -f 1,2"
+            )
+        yield columns[0], columns[1]
+
+
+def read_pairs(source: Path, target: Path, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[tuple[str, str]]:
     """Pairs of lines of two line-aligned files, streaming.
 
     Raises:
         UserError: as `read_lines`, or the files have different numbers of lines.
     """
-    sides = read_lines(source), read_lines(target)
+    sides = read_lines(source, max_line_bytes), read_lines(target, max_line_bytes)
     for number, (left, right) in enumerate(itertools.zip_longest(*sides), start=1):
         if left is None or right is None:
             shorter, longer = (source, target) if left is None else (target, source)
@@ -191,12 +268,24 @@ def _open(path: Path) -> BinaryIO:
         raise UserError(f"{path}: {error.strerror}: check the path") from error
 
 
-def _decode(raw: bytes, path: Path, number: int) -> str:
+def _over_long(name: str, number: int, start: bytes, file: BinaryIO, max_bytes: int) -> UserError:
+    """What is wrong with a line that starts so, the file being read to the line's end."""
+    length = len(start)
+    while not start.endswith(b"\n") and (start := file.readline(BLOCK_BYTES)):
+        length += len(start)
+    length -= start.endswith(b"\n")
+    return UserError(
+        f"{name}: line {number} has {length:,} bytes, more than {max_bytes:,}: a line is a sentence, mend "
+        "the file or allow more with --max-line-bytes"
+    )
+
+
+def _decode(raw: bytes, name: str, number: int) -> str:
     try:
         line = raw.decode()
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{path}: line {number}, byte {error.start + 1} of the line (0x{raw[error.start]:02x}) is not "
+            f"{name}: line {number}, byte {error.start + 1} of the line (0x{raw[error.start]:02x}) is not "
             "UTF-8: mend the line or convert the file, for instance with iconv -t UTF-8"
         ) from error
     return (line.removeprefix("\ufeff") if number == 1 else line).removesuffix("\n")

@@ -1,44 +1,33 @@
 """Line-aligned text -> shards, vocabularies and manifest, in one folder written aside and renamed.
 
 The text streams: a first pass splits it into words, leaves out bad training pairs, counts words and spools
-what it keeps; a second reads the spool and writes ids. Only a batch of lines and the counts are in memory.
+what it keeps; a second reads the spool and writes ids. Only a few parts of it and the counts are in memory.
 """
 
 from __future__ import annotations
 
 import hashlib
+import html
 import os
 import shutil
-import uuid
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import get_args
 
 import pyarrow as pa
-from pydantic import Field, model_validator
 
-from raysq.config import Config, UserError
-from raysq.data.corpus import (
-    SPLITS,
-    DropReason,
-    FileText,
-    Fingerprint,
-    ParallelText,
-    SplitName,
-    Tokenise,
-    drop_reason,
-    moses_tokeniser,
-    sha256_of,
-    split_words,
-)
+from raysq.claim import claim, holder
+from raysq.config import UserError
+from raysq.data.corpus import SPLITS, DropReason, ParallelText, SplitName, drop_reason, sha256_of
+from raysq.data.settings import PrepareSettings, settings_of
 from raysq.data.shards import (
     FORMAT,
     MANIFEST,
-    ROWS_PER_BATCH,
     SOURCE_VOCABULARY,
     TARGET_VOCABULARY,
     Corpus,
@@ -46,95 +35,25 @@ from raysq.data.shards import (
     Manifest,
     SplitRecord,
     Vocabularies,
+    raw_file,
     read_manifest,
     write_shards,
 )
+from raysq.data.tokenisation import Pairs, tokenised
 from raysq.data.vocabulary import Vocabulary
+from raysq.disk import full_disk_told
 from raysq.types import SPECIALS
 
 SIDES = ("source", "target")
-_SPOOL = "spool"
 _TEXT_SCHEMA = pa.schema([("source_text", pa.string()), ("target_text", pa.string())])
-_MULTI30K_STEMS: dict[SplitName, str] = {"train": "train", "dev": "val", "test": "test_2016_flickr"}
-
-
-class PrepareSettings(Config):
-    """What to prepare, and how; `task_defaults` says where a task departs from these defaults."""
-
-    task: Literal["demo", "multi30k", "files"] = "demo"
-    """demo: generated text; multi30k: its files, in input_dir; files: those that train, dev and test name."""
-    output_dir: Path | None = None
-    """Folder to write; none: data/TASK."""
-    input_dir: Path | None = None
-    """Folder of the Multi30k files train, val and test_2016_flickr: ``.lc.norm.tok.LANGUAGE`` for tokeniser
-    none, ``.LANGUAGE`` (raw) for moses, either with or without ``.gz``."""
-    train: Path | None = None
-    """Prefix of the training text, for task files: PREFIX.LANGUAGE or PREFIX.LANGUAGE.gz of both sides."""
-    dev: Path | None = None
-    """Prefix of the development text, likewise."""
-    test: Path | None = None
-    """Prefix of the test text, likewise."""
-    source_language: str = "de"
-    """Suffix of the source files and language of their tokeniser."""
-    target_language: str = "en"
-    """Suffix of the target files and language of their tokeniser."""
-    tokeniser: Literal["none", "moses"] = "none"
-    """none: white space separates the words of a line already; moses: as Moses does, ``'`` escaped etc."""
-    normalise_punctuation: bool = False
-    """Moses' normalize-punctuation before its tokeniser; Multi30k's tokenised files were made so."""
-    lower_case: bool = True
-    """Lower-case the words, after cleaning."""
-    min_count: int = Field(3, ge=1)
-    """A word seen less often in the kept training text is unk. [times]"""
-    max_length: int = Field(50, ge=1)
-    """A training pair with a longer side is left out. [words]"""
-    max_ratio: float = Field(1.5, ge=0)
-    """A training pair with one side longer than this many times the other is left out; 0: none is."""
-    rows_per_shard: int = Field(100_000, ge=1)
-    """Longest shard file. [pairs]"""
-
-    @model_validator(mode="after")
-    def _combinations(self) -> PrepareSettings:
-        prefixes = [name for name in SPLITS if getattr(self, name) is not None]
-        if self.task == "files" and len(prefixes) < len(SPLITS):
-            raise ValueError("`train`, `dev` and `test` must all be given with task files")
-        if self.task != "files" and prefixes:
-            raise ValueError(f"`{prefixes[0]}` must be left out unless `task` is files")
-        if self.task == "multi30k" and self.input_dir is None:
-            raise ValueError("`input_dir` must be given with task multi30k")
-        if self.task != "multi30k" and self.input_dir is not None:
-            raise ValueError("`input_dir` must be left out unless `task` is multi30k")
-        if self.task == "demo" and (self.source_language, self.target_language) != ("de", "en"):
-            raise ValueError("`source_language` and `target_language` must be de and en with task demo")
-        if self.task == "demo" and self.tokeniser != "none":
-            raise ValueError("`tokeniser` must be none with task demo, whose text is tokenised")
-        if self.normalise_punctuation and self.tokeniser == "none":
-            raise ValueError("`normalise_punctuation` must be false unless `tokeniser` is moses")
-        if 0 < self.max_ratio < 1:
-            raise ValueError("`max_ratio` must be 0 or at least 1: below 1 no pair is left")
-        return self
-
-    @property
-    def folder(self) -> Path:
-        """Where the prepared data goes."""
-        return self.output_dir or Path("data") / self.task
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """The settings that shape the data, without the places it is read from and written to."""
-        return self.model_dump(mode="json", exclude={"output_dir", "input_dir", "train", "dev", "test"})
-
-
-def task_defaults(given: Mapping[str, object]) -> dict[str, object]:
-    """Where a task departs from the defaults of `PrepareSettings`, from the settings given so far.
-
-    The ratio rule is for found text: generated text needs none, and published Multi30k numbers do without.
-    """
-    if given.get("task") == "demo":
-        return {"min_count": 1, "max_ratio": 0.0}
-    if given.get("task") == "multi30k":
-        return {"max_ratio": 0.0, "normalise_punctuation": given.get("tokeniser") == "moses"}
-    return {}
+_REMEDIES: dict[SplitName, str] = {
+    "train": "check the files, --max-length and --max-ratio",
+    "dev": "give a longer text, a smaller --held-out (tsv) or --dev-every (iwslt14)",
+    "test": "give a longer text, or a smaller --held-out (tsv)",
+}
+"""Where all pairs of a split were dropped, or none given to it."""
+OnLines = Callable[[SplitName, int], None]
+"""Is told, now and then, how many lines of a split have been read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,76 +66,86 @@ class Prepared:
     """The folder was there already, made from the same text with the same settings."""
 
 
-def file_text(settings: PrepareSettings) -> FileText:
-    """The files that task multi30k or files reads; of ``X`` and ``X.gz`` the plain one, if both exist.
-
-    Raises:
-        UserError: a file is missing.
-    """
-    if settings.task == "multi30k" and settings.input_dir is not None:
-        tail = ".lc.norm.tok" if settings.tokeniser == "none" else ""
-        prefixes = {split: settings.input_dir / f"{_MULTI30K_STEMS[split]}{tail}" for split in SPLITS}
-    else:
-        prefixes = {split: Path(getattr(settings, split)) for split in SPLITS}
-    languages = settings.source_language, settings.target_language
-    return FileText(
-        {
-            split: (_existing(prefix, languages[0]), _existing(prefix, languages[1]))
-            for split, prefix in prefixes.items()
-        }
-    )
-
-
-def prepare(settings: PrepareSettings, text: ParallelText) -> Prepared:
+def prepare(
+    settings: PrepareSettings,
+    text: ParallelText,
+    on_lines: OnLines = lambda split, lines: None,
+    patience: float = 0.0,
+) -> Prepared:
     """Write the prepared folder of a text, or find that it is there already.
 
+    Args:
+        settings: how, and where to.
+        text: what is read, once or twice.
+        on_lines: shows progress.
+        patience: how long to wait for another command that prepares the same folder. [seconds]
+
     Raises:
-        UserError: the text has a defect, or the folder holds something else.
+        UserError: the text has a defect, the folder holds something else, is damaged or in use, or its disk
+            is full.
     """
-    inputs = text.fingerprints()
     folder = settings.folder
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        return _reuse(settings, inputs)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.partial")
-    try:
-        partial.mkdir()
-        manifest = _write(partial, settings, text, inputs)
-        try:
-            os.rename(partial, folder)
-        except OSError:
-            if not (folder / MANIFEST).exists():
-                raise
-            return _reuse(settings, inputs)  # another process was faster
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    if _occupied(folder):
+        return _reuse(settings, text)
+    with _workplace(folder.resolve(), patience) as workplace:
+        if _occupied(folder):  # another command has written it in the meantime
+            return _reuse(settings, text)
+        aside = workplace / "data"
+        aside.mkdir()
+        manifest = _write(aside, settings, text, on_lines)
+        os.rename(aside, folder.resolve())
     return Prepared(folder, manifest, reused=False)
 
 
-def _reuse(settings: PrepareSettings, inputs: dict[str, Fingerprint]) -> Prepared:
+def _occupied(folder: Path) -> bool:
+    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+
+
+@contextmanager
+def _workplace(folder: Path, patience: float) -> Iterator[Path]:
+    """A hidden folder beside ``folder`` for this command alone, gone at the end; a dead one's is emptied."""
+    workplace = folder.with_name(f".{folder.name}.partial")
+    until = time.monotonic() + patience
+    while workplace.is_dir() and holder(workplace) and time.monotonic() < until:
+        time.sleep(0.2)
+    held = claim(workplace, f"the preparation of {folder}", "wait for it, or give another --output-dir")
+    try:
+        shutil.rmtree(workplace / "data", ignore_errors=True)
+        with full_disk_told(folder):
+            yield workplace
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+        held.close()
+
+
+def _reuse(settings: PrepareSettings, text: ParallelText) -> Prepared:
     folder = settings.folder
     remedy = f"give another --output-dir, or remove {folder}"
+    if settings.task == "demo":  # whose folder a workflow makes by itself, where no option names it
+        remedy = f"remove {folder}, it is generated again"
     if not (folder / MANIFEST).is_file():
-        raise UserError(f"{folder} exists and holds no prepared data: {remedy}")
+        raise UserError(
+            f"{folder} exists and holds no prepared data: give another --output-dir, or remove it"
+        )
     manifest = read_manifest(folder)
-    wanted = settings.content
-    keys = [key for key in wanted if manifest.settings.get(key) != wanted[key]]
-    if keys:
-        old, new = manifest.settings.get(keys[0]), wanted[keys[0]]
-        raise UserError(f"{folder} was prepared with {keys[0]} {old}, not {new}: {remedy}")
-    for role, fingerprint in inputs.items():
+    before, wanted = settings_of(manifest).model_dump(mode="json"), settings.content
+    for key, value in wanted.items():
+        if before[key] != value:
+            raise UserError(f"{folder} was prepared with {key} {before[key]}, not {value}: {remedy}")
+    for role, fingerprint in text.fingerprints().items():
         if manifest.inputs[role].sha256 != fingerprint.sha256:
             raise UserError(f"{folder} was prepared from another {role} than {fingerprint.name}: {remedy}")
-    return Prepared(folder, Corpus.load(folder).manifest, reused=True)
+    corpus = Corpus.load(folder)
+    corpus.verify()
+    return Prepared(folder, corpus.manifest, reused=True)
 
 
-def _write(
-    folder: Path, settings: PrepareSettings, text: ParallelText, inputs: dict[str, Fingerprint]
-) -> Manifest:
-    spools = {split: folder / f"{split}.{_SPOOL}" for split in SPLITS}
-    tallies = {split: _spool(spools[split], text, split, settings) for split in SPLITS}
-    if tallies["train"].kept == 0:
-        raise UserError("no training pair is left after cleaning: check the files, --max-length, --max-ratio")
+def _write(folder: Path, settings: PrepareSettings, text: ParallelText, on_lines: OnLines) -> Manifest:
+    inputs = text.fingerprints()
+    tallies = _spool(folder, settings, text, on_lines)
+    for split in SPLITS:
+        if tallies[split].kept == 0:
+            raise UserError(f"{split} has no pair left: {_REMEDIES[split]}")
     source_counts, target_counts = tallies["train"].counts
     vocabularies = (
         Vocabulary.build(source_counts, settings.min_count),
@@ -229,12 +158,11 @@ def _write(
     shards = {}
     for split in SPLITS:
         digest.update(f"{split} {tallies[split].kept}\n".encode())
-        with pa.memory_map(str(spools[split])) as spool:
-            pairs = _spooled(pa.ipc.open_file(spool))
-            shards[split] = write_shards(
-                folder, split, pairs, vocabularies, settings.rows_per_shard, digest.update
-            )
-        spools[split].unlink()
+        pairs = _spooled(_spool_file(folder, split))
+        shards[split] = write_shards(
+            folder, split, pairs, vocabularies, settings.rows_per_shard, digest.update
+        )
+        _spool_file(folder, split).unlink()
     manifest = Manifest(
         format=FORMAT,
         digest=digest.hexdigest(),
@@ -257,6 +185,9 @@ class _Tally:
     """Counts of the first pass over a split."""
 
     lines: int = 0
+    cleaned: int = 0
+    """Pairs that were not dropped."""
+    held_out: int = 0
     kept: int = 0
     dropped: Counter[DropReason] = field(default_factory=Counter)
     blank: Counter[str] = field(default_factory=Counter)
@@ -269,6 +200,7 @@ class _Tally:
         return SplitRecord(
             lines=self.lines,
             pairs=self.kept,
+            held_out=self.held_out,
             dropped={reason: self.dropped[reason] for reason in get_args(DropReason)},
             blank={SIDES[k]: self.blank[SIDES[k]] for k in sides},
             words={SIDES[k]: self.counts[k].total() for k in sides},
@@ -279,61 +211,91 @@ class _Tally:
         )
 
 
-def _tokeniser(settings: PrepareSettings, language: str) -> Tokenise:
-    if settings.tokeniser == "none":
-        return split_words
-    return moses_tokeniser(language, settings.normalise_punctuation)
+def _spool_file(folder: Path, split: SplitName) -> Path:
+    return folder / f"{split}.spool"
 
 
-def _spool(spool: Path, text: ParallelText, split: SplitName, settings: PrepareSettings) -> _Tally:
-    """First pass: words of the kept pairs to ``spool``, with single spaces."""
-    tally = _Tally()
-    kept = _clean(text, split, settings, tally)
-    with pa.OSFile(str(spool), "wb") as sink, pa.ipc.new_file(sink, _TEXT_SCHEMA) as writer:
-        while rows := list(islice(kept, ROWS_PER_BATCH)):
-            columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
-            writer.write_batch(pa.record_batch(columns, schema=_TEXT_SCHEMA))
-    return tally
+class _Spool:
+    """Kept pairs of a split on their way to the disk."""
+
+    def __init__(self, folder: Path, split: SplitName, keep_raw: bool, files: ExitStack) -> None:
+        sink = files.enter_context(pa.OSFile(str(_spool_file(folder, split)), "wb"))
+        self._words = files.enter_context(pa.ipc.new_file(sink, _TEXT_SCHEMA))
+        self._raw = files.enter_context((folder / raw_file(split)).open("wb")) if keep_raw else None
+
+    def write(self, words: Pairs, raw_targets: list[str]) -> None:
+        if not words:
+            return
+        columns = [pa.array(column, pa.string()) for column in zip(*words, strict=True)]
+        self._words.write_batch(pa.record_batch(columns, schema=_TEXT_SCHEMA))
+        if self._raw is not None:
+            self._raw.write("".join(f"{line}\n" for line in raw_targets).encode())
 
 
-def _clean(
-    text: ParallelText, split: SplitName, settings: PrepareSettings, tally: _Tally
-) -> Iterator[tuple[str, str]]:
-    tokenise_source = _tokeniser(settings, settings.source_language)
-    tokenise_target = _tokeniser(settings, settings.target_language)
-    for source_line, target_line in text.pairs(split):
-        pair = tokenise_source(source_line), tokenise_target(target_line)
-        tally.lines += 1
-        tally.blank.update(side for side, words in zip(SIDES, pair, strict=True) if not words)
-        lengths = len(pair[0]), len(pair[1])
-        reason = drop_reason(*lengths, settings.max_length, settings.max_ratio) if split == "train" else None
+def _spool(
+    folder: Path, settings: PrepareSettings, text: ParallelText, on_lines: OnLines
+) -> dict[SplitName, _Tally]:
+    """First pass: words of the kept pairs, and the raw targets of dev and test where words are not raw.
+
+    Raw references of iwslt14 are text, ``R&D``, where its lines and words keep the XML entities that they are
+    released with (`raysq.data.wit3`), ``R&amp;D``.
+    """
+    as_text = _unescaped if settings.task == "iwslt14" else str
+    tallies = {split: _Tally() for split in SPLITS}
+    with ExitStack() as files:
+        spools = {
+            split: _Spool(folder, split, split != "train" and settings.tokeniser != "none", files)
+            for split in SPLITS
+        }
+        for split in SPLITS:
+            parts = tokenised(text.pairs(split), settings, settings.workers)
+            for lines, words in files.enter_context(closing(parts)):
+                kept: dict[SplitName, tuple[Pairs, list[str]]] = {home: ([], []) for home in SPLITS}
+                for (_, raw_target), pair in zip(lines, words, strict=True):
+                    home = _home(pair, split, settings, tallies)
+                    if home is not None:
+                        kept[home][0].append(pair)
+                        kept[home][1].append(as_text(raw_target))
+                for home, rows in kept.items():
+                    spools[home].write(*rows)
+                on_lines(split, tallies[split].lines)
+    return tallies
+
+
+def _unescaped(line: str) -> str:
+    return " ".join(html.unescape(line).splitlines())  # an entity may be a line end
+
+
+def _home(
+    pair: tuple[str, str], split: SplitName, settings: PrepareSettings, tallies: dict[SplitName, _Tally]
+) -> SplitName | None:
+    """The split that a pair of ``split`` goes to, None if it is dropped; counts it."""
+    tally = tallies[split]
+    words = pair[0].split(), pair[1].split()
+    tally.lines += 1
+    tally.blank.update(side for side, side_words in zip(SIDES, words, strict=True) if not side_words)
+    if split == "train":
+        reason = drop_reason(len(words[0]), len(words[1]), settings.max_length, settings.max_ratio)
         if reason is not None:
             tally.dropped[reason] += 1
-            continue
-        tally.kept += 1
-        source, target = (" ".join(words) for words in pair)
-        if settings.lower_case:
-            source, target = source.lower(), target.lower()
-        tally.counts[0].update(source.split())
-        tally.counts[1].update(target.split())
-        yield source, target
+            return None
+    tally.cleaned += 1
+    home = split
+    if settings.task == "iwslt14" and split == "train" and tally.cleaned % settings.dev_every == 0:
+        tally.held_out += 1
+        home = "dev"
+    tallies[home].kept += 1
+    for counts, side_words in zip(tallies[home].counts, words, strict=True):
+        counts.update(side_words)
+    return home
 
 
-def _spooled(reader: Any) -> Iterator[tuple[str, str]]:
-    for k in range(reader.num_record_batches):
-        batch = reader.get_batch(k)
-        yield from zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
-
-
-def _existing(prefix: Path, language: str) -> Path:
-    plain = prefix.with_name(f"{prefix.name}.{language}")
-    compressed = prefix.with_name(f"{plain.name}.gz")
-    for path in (plain, compressed):
-        if path.is_file():
-            return path
-    raise UserError(
-        f"neither {plain} nor {compressed.name} beside it exists: check the path and the language"
-    )
+def _spooled(path: Path) -> Iterator[tuple[str, str]]:
+    with pa.OSFile(str(path), "rb") as spool:  # not mapped: the mapping would count as memory of this process
+        reader = pa.ipc.open_file(spool)
+        for k in range(reader.num_record_batches):
+            batch = reader.get_batch(k)
+            yield from zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
 
 
 def _version(package: str) -> str:

@@ -55,6 +55,8 @@ class SplitRecord(Config):
     """Pairs of lines read."""
     pairs: int
     """Pairs kept."""
+    held_out: int = 0
+    """Pairs given to dev instead."""
     dropped: dict[DropReason, int]
     """Pairs left out, by reason; dev and test keep every one."""
     blank: dict[str, int]
@@ -162,13 +164,43 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Preparation:
+    """How text became ids: what a model needs besides its parameters, and what every stage folder keeps."""
+
+    manifest: Manifest
+    source_vocabulary: Vocabulary
+    target_vocabulary: Vocabulary
+
+    @classmethod
+    def load(cls, folder: Path) -> Preparation:
+        """Read manifest and vocabularies of a prepared folder, or of a folder that `save` wrote.
+
+        Raises:
+            UserError: one is missing, damaged or of another format.
+        """
+        manifest = read_manifest(folder)
+        source, target = (Vocabulary.load(folder / name) for name in (SOURCE_VOCABULARY, TARGET_VOCABULARY))
+        return cls(manifest, source, target)
+
+    def save(self, folder: Path) -> None:
+        """Write both vocabularies and then the manifest."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.source_vocabulary.save(folder / SOURCE_VOCABULARY)
+        self.target_vocabulary.save(folder / TARGET_VOCABULARY)
+        (folder / MANIFEST).write_text(self.manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+    @property
+    def vocabulary_digests(self) -> dict[str, str]:
+        """sha256 of both vocabularies: equal digests, equal ids."""
+        return {"source": self.source_vocabulary.digest, "target": self.target_vocabulary.digest}
+
+
+@dataclass(frozen=True)
 class Corpus:
     """A prepared folder, open for reading."""
 
     folder: Path
-    manifest: Manifest
-    source_vocabulary: Vocabulary
-    target_vocabulary: Vocabulary
+    preparation: Preparation
     splits: dict[SplitName, Split]
 
     @classmethod
@@ -178,7 +210,8 @@ class Corpus:
         Raises:
             UserError: the folder is missing, foreign, of another format, or a file is damaged.
         """
-        manifest = read_manifest(folder)
+        preparation = Preparation.load(folder)
+        manifest = preparation.manifest
         for name, record in manifest.files.items():
             path = folder / name
             size = path.stat().st_size if path.is_file() else None
@@ -189,13 +222,34 @@ class Corpus:
             splits = {s: Split(folder / name for name in manifest.splits[s].shards) for s in SPLITS}
         except (OSError, pa.ArrowInvalid) as error:
             raise UserError(f"a shard is damaged ({error}): {_prepare_again(folder)}") from error
-        source, target = (Vocabulary.load(folder / name) for name in (SOURCE_VOCABULARY, TARGET_VOCABULARY))
-        return cls(folder, manifest, source, target, splits)
+        return cls(folder, preparation, splits)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the folder holds and what it was made from."""
+        return self.preparation.manifest
+
+    @property
+    def source_vocabulary(self) -> Vocabulary:
+        """Words of the source."""
+        return self.preparation.source_vocabulary
+
+    @property
+    def target_vocabulary(self) -> Vocabulary:
+        """Words of the target."""
+        return self.preparation.target_vocabulary
 
     @property
     def digest(self) -> str:
         """Identity of the data (`Manifest.digest`)."""
         return self.manifest.digest
+
+    def raw_references(self, split: SplitName) -> list[str] | None:
+        """Target lines of dev or test before they were tokenised; None for train, and where they came so."""
+        name = raw_file(split)
+        if name not in self.manifest.files:
+            return None
+        return (self.folder / name).read_bytes().decode().removesuffix("\n").split("\n")
 
     def verify(self) -> None:
         """Compare the sha256 of every file with the manifest.
@@ -206,6 +260,11 @@ class Corpus:
         for name, record in self.manifest.files.items():
             if sha256_of(self.folder / name) != record.sha256:
                 raise UserError(f"{self.folder / name} was changed: {_prepare_again(self.folder)}")
+
+
+def raw_file(split: SplitName) -> str:
+    """Name of the file with the target lines of a split as they were before they were tokenised."""
+    return f"raw.{split}.target.txt"
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -1,11 +1,24 @@
 import gzip
 import itertools
+import os
 import re
+from pathlib import Path
 
 import pytest
 
 from raysq.config import UserError
-from raysq.data.corpus import FileText, GeneratedText, drop_reason, moses_tokeniser, read_lines, read_pairs
+from raysq.data.corpus import (
+    FileText,
+    GeneratedText,
+    TabbedText,
+    drop_reason,
+    moses_tokeniser,
+    read_columns,
+    read_lines,
+    read_pairs,
+)
+
+SHARED = Path(os.environ.get("RAYSQ_SHARED_DATA", Path(__file__).parents[2] / "../shared/data"))
 
 
 def write(path, content):
@@ -54,6 +67,23 @@ def test_what_is_no_gz(tmp_path):
         list(read_lines(tmp_path / "a.de.gz"))
 
 
+@pytest.mark.parametrize("name", ["a.de", "a.de.gz"])
+@pytest.mark.parametrize("end", [b"\n", b"", b"\nvier\n"])
+def test_over_long_line_names_file_line_and_length(tmp_path, name, end):
+    path = write(tmp_path / name, "eins\nzwölf\n".encode() + 2**21 * b"x" + end)
+    message = f"{path}: line 3 has 2,097,152 bytes, more than 6: a line is a sentence, mend the file or allow"
+    with pytest.raises(UserError, match=re.escape(message)):
+        list(read_lines(path, max_bytes=6))
+
+
+def test_line_may_be_just_as_long_as_allowed(tmp_path):
+    path = write(tmp_path / "a.de", "zwölf\n\nzwölf".encode())
+    assert list(read_lines(path, max_bytes=6)) == ["zwölf", "", "zwölf"]
+    pairs = FileText({"dev": (path, path)}, max_line_bytes=5).pairs("dev")
+    with pytest.raises(UserError, match="line 1 has 6 bytes, more than 5"):
+        next(pairs)
+
+
 @pytest.mark.parametrize(("long", "short"), [("de", "en"), ("en", "de")])
 def test_files_of_different_length(tmp_path, long, short):
     write(tmp_path / f"a.{long}", b"1\n2\n3\n4\n5\n")
@@ -84,6 +114,71 @@ def test_fingerprints_of_files_are_of_their_bytes(tmp_path):
     assert (
         prints["dev.target"].sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )  # NIST's for abc
+
+
+def test_columns(tmp_path):
+    path = write(tmp_path / "a.tsv.gz", b"ein Hund\ta dog\n\n\tblank\nblank\t\n")
+    assert list(read_columns(path)) == [("ein Hund", "a dog"), ("", ""), ("", "blank"), ("blank", "")]
+
+
+@pytest.mark.parametrize(("line", "number"), [(b"ein Hund", "1 column"), (b"a\tb\tCC-BY", "3 columns")])
+def test_other_than_two_columns(tmp_path, line, number):
+    path = write(tmp_path / "a.tsv", b"a\tb\n\n" + line + b"\n")
+    message = (
+        f"{path}: line 3 has {number}, not 2: a line is a source, a tabulator and its target; choose two"
+    )
+    with pytest.raises(UserError, match=re.escape(message)):
+        list(read_columns(path))
+
+
+def tabbed_text(tmp_path, sources, **files):
+    path = write(tmp_path / "train.tsv", "".join(f"{s}\tx{n}\n" for n, s in enumerate(sources)).encode())
+    return TabbedText({"train": path, **files}, held_out=4)
+
+
+def test_sentences_are_held_out_by_their_source(tmp_path):
+    sources = [f"Satz {n}" for n in range(400)]
+    changed = [source.upper().replace(" ", "  ") + "!" for source in sources]
+    text = tabbed_text(tmp_path, sources + changed)
+    splits = {split: list(text.pairs(split)) for split in ("train", "dev", "test")}
+    assert {split: len(pairs) for split, pairs in splits.items()} == {"train": 390, "dev": 208, "test": 202}
+    homes = {target: split for split, pairs in splits.items() for _, target in pairs}
+    assert [homes[f"x{n}"] for n in range(400)] == [homes[f"x{n + 400}"] for n in range(400)]
+    assert [target for _, target in splits["train"]] == sorted(
+        (target for _, target in splits["train"]), key=lambda target: int(target[1:])
+    )
+
+
+def test_nothing_is_held_out_for_a_split_with_a_file(tmp_path):
+    sources = [f"Satz {n}" for n in range(400)]
+    other = write(tmp_path / "other.tsv", b"Satz 1\tx\n")
+    text = tabbed_text(tmp_path, sources, test=other)
+    assert list(text.pairs("test")) == [("Satz 1", "x")]
+    assert list(text.pairs("dev")) == list(tabbed_text(tmp_path, sources).pairs("dev"))
+    assert len(list(text.pairs("train"))) + len(list(text.pairs("dev"))) == 400
+    assert len(list(tabbed_text(tmp_path, sources, dev=other, test=other).pairs("train"))) == 400
+
+
+def test_fingerprints_of_tabbed_text(tmp_path):
+    other = write(tmp_path / "other.tsv", b"Satz 1\tx\n")
+    prints = tabbed_text(tmp_path, ["a"], test=other).fingerprints()
+    assert {role: print.name for role, print in prints.items() if role.endswith("source")} == {
+        "train.source": "train.tsv",
+        "dev.source": "train.tsv",
+        "test.source": "other.tsv",
+    }
+    assert prints["train.target"] == prints["dev.source"] != prints["test.source"]
+
+
+@pytest.mark.skipif(
+    not (SHARED / "tatoeba").is_dir(),
+    reason="no Tatoeba: RAYSQ_SHARED_DATA must name the folder that holds tatoeba/",
+)
+def test_no_sentence_of_tatoeba_is_in_two_splits():
+    text = TabbedText({"train": SHARED / "tatoeba" / "tatoeba_union.de_en.tsv.gz"}, held_out=50)
+    splits = [[re.sub(r"\W", "", s.lower()) for s, _ in text.pairs(n)] for n in ("train", "dev", "test")]
+    assert [len(sentences) for sentences in splits] == [63465, 1326, 1351]
+    assert len(set().union(*splits)) == sum(len(set(sentences)) for sentences in splits)
 
 
 def test_fingerprints_of_generated_text_tell_sides_and_splits_apart():

@@ -1,16 +1,20 @@
 import gzip
 import json
 import os
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
+from raysq.claim import claim
 from raysq.config import UserError
-from raysq.data.corpus import GeneratedText
-from raysq.data.prepare import PrepareSettings, file_text, prepare, task_defaults
+from raysq.data.corpus import FileText, GeneratedText
+from raysq.data.prepare import prepare
+from raysq.data.settings import PrepareSettings, task_defaults
 from raysq.data.shards import Corpus
+from raysq.tasks.translation import translation_text
 
 GERMAN = ["Ein Hund", "", "ein ein ein", "hund " * 51, "ein hund", " \u2028", "Der hund <eos> ein"]
 ENGLISH = ["a Dog", "empty", "a", "dog " * 51, "a dog", "", "The dog <eos> a"]
@@ -27,7 +31,7 @@ def write_files(folder: Path, train: Mapping[str, list[str]] | None = None) -> N
         (folder / f"test.{language}").write_text(DEV[language])
 
 
-def settings_of(folder: Path, **changes: object) -> PrepareSettings:
+def file_settings(folder: Path, **changes: object) -> PrepareSettings:
     prefixes = {split: folder / "in" / split for split in ("train", "dev", "test")}
     return PrepareSettings.model_validate(
         {"task": "files", "output_dir": folder / "out", "min_count": 2, **prefixes, **changes}
@@ -35,8 +39,14 @@ def settings_of(folder: Path, **changes: object) -> PrepareSettings:
 
 
 def prepare_files(folder: Path, **changes: object):
-    settings = settings_of(folder, **changes)
-    return prepare(settings, file_text(settings))
+    settings = file_settings(folder, **changes)
+    files = {split: prefix_files(getattr(settings, split)) for split in ("train", "dev", "test")}
+    return prepare(settings, FileText(files))
+
+
+def prefix_files(prefix: Path) -> tuple[Path, Path]:
+    tail = ".gz" if prefix.name == "train" else ""
+    return Path(f"{prefix}.de{tail}"), Path(f"{prefix}.en{tail}")
 
 
 def texts(split):
@@ -152,6 +162,14 @@ def test_reuse_wherever_the_text_lies(folder):
     assert prepare_files(folder, **moved).reused
 
 
+def test_damaged_data_is_not_reused(folder):
+    prepare_files(folder)
+    shard = folder / "out" / "test-00000.arrow"
+    shard.write_bytes(shard.read_bytes().replace(b"ein vogel", b"ein hagel"))  # of the same size
+    with pytest.raises(UserError, match=r"test-00000\.arrow was changed: remove .*out, then python"):
+        prepare_files(folder)
+
+
 def test_other_settings_are_refused(folder):
     prepare_files(folder)
     with pytest.raises(
@@ -188,7 +206,7 @@ def test_empty_folder_is_filled(folder):
     [
         (["ein", "zwei"], r"train\.de\.gz ends before line 3"),
         (["ein", "zwei", "\udcff"], r"train\.de\.gz: line 3, byte 1 of the line \(0xff\) is not UTF-8"),
-        (["", "", ""], "no training pair is left after cleaning"),
+        (["", "", ""], "train has no pair left: check the files, --max-length and --max-ratio"),
     ],
 )
 def test_nothing_half_written(tmp_path, german, message):
@@ -201,39 +219,6 @@ def test_nothing_half_written(tmp_path, german, message):
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
-def test_missing_file_names_both_spellings(folder):
-    (folder / "in" / "dev.en").unlink()
-    with pytest.raises(UserError, match=r"neither .*dev\.en nor dev\.en\.gz beside it exists"):
-        prepare_files(folder)
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"task": "files", "train": "a", "dev": "b"}, "`train`, `dev` and `test` must all be given"),
-        ({"task": "demo", "train": "a"}, "`train` must be left out unless `task` is files"),
-        ({"task": "multi30k"}, "`input_dir` must be given with task multi30k"),
-        ({"task": "demo", "input_dir": "a"}, "`input_dir` must be left out unless"),
-        ({"task": "demo", "source_language": "fr"}, "must be de and en with task demo"),
-        ({"task": "demo", "tokeniser": "moses"}, "`tokeniser` must be none with task demo"),
-        ({"normalise_punctuation": True}, "`normalise_punctuation` must be false unless"),
-        ({"max_ratio": 0.5}, "`max_ratio` must be 0 or at least 1"),
-        ({"min_count": 0}, "greater than or equal to 1"),
-    ],
-    ids=str,
-)
-def test_impossible_combinations(given, message):
-    with pytest.raises(ValidationError, match=message):
-        PrepareSettings.model_validate(given)
-
-
-def test_task_defaults():
-    assert task_defaults({"task": "demo"}) == {"min_count": 1, "max_ratio": 0.0}
-    assert task_defaults({"task": "files"}) == {}
-    multi30k = task_defaults({"task": "multi30k", "tokeniser": "moses"})
-    assert multi30k == {"max_ratio": 0.0, "normalise_punctuation": True}
-
-
 def test_generated_text(tmp_path):
     pairs = [("ein hund", "a dog")]
     text = GeneratedText("here", {"train": pairs * 3, "dev": pairs, "test": pairs})
@@ -243,18 +228,121 @@ def test_generated_text(tmp_path):
     assert prepare(settings, text).reused
 
 
-def test_another_process_was_faster(tmp_path):
-    pairs = [("ein hund", "a dog")]
-    settings = PrepareSettings(output_dir=tmp_path / "demo", min_count=1)
+def test_folder_that_a_live_preparation_writes_is_refused(folder):
+    held = claim(folder / ".out.partial", "the preparation", "wait")
+    (folder / ".out.partial" / "data").mkdir()
+    with pytest.raises(
+        UserError, match=r"the preparation of .*out in .*partial is in use by process \d+ on .*: wait"
+    ):
+        prepare_files(folder)
+    assert (folder / ".out.partial" / "data").is_dir()
+    held.close()
+    (folder / ".out.partial" / "data" / "left over").write_text("by the killed")
+    assert not prepare_files(folder).reused
+    assert {path.name for path in folder.iterdir()} == {"in", "out"}
 
-    class OvertakenText(GeneratedText):
+
+def test_who_waits_finds_what_another_has_prepared(tmp_path):
+    settings = PrepareSettings(output_dir=tmp_path / "demo", min_count=1)
+    reused = []
+    waiting = threading.Thread(target=lambda: reused.append(prepare(settings, text, patience=30).reused))
+
+    class SlowText(GeneratedText):
         def pairs(self, split):
-            if split == "test" and not settings.folder.exists():
-                prepare(settings, GeneratedText("here", self.splits))
+            if split == "train" and not waiting.is_alive():
+                waiting.start()
+                time.sleep(0.1)  # the other finds the folder claimed; it would find it written a little later
             return super().pairs(split)
 
-    assert prepare(settings, OvertakenText("here", dict.fromkeys(("train", "dev", "test"), pairs))).reused
+    text = GeneratedText("here", dict.fromkeys(("train", "dev", "test"), (("ein hund", "a dog"),)))
+    assert not prepare(settings, SlowText("here", text.splits)).reused
+    waiting.join(30)
+    assert reused == [True]
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+
+
+def test_demo_folder_of_another_grammar_is_to_be_removed(tmp_path):
+    settings = PrepareSettings(output_dir=tmp_path / "data-demo", min_count=1)
+    for word in ("hund", "katze"):
+        text = GeneratedText("grammar", dict.fromkeys(("train", "dev", "test"), ((word, "dog"),)))
+        if word == "hund":
+            prepare(settings, text)
+    with pytest.raises(
+        UserError,
+        match=r"data-demo was prepared from another train\.source than grammar: remove .*-demo, it is gen",
+    ):
+        prepare(settings, text)
+
+
+def test_data_of_before_a_setting_existed_is_reused(folder):
+    prepare_files(folder)
+    path = folder / "out" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for younger in ("held_out", "dev_every", "mend_tedx"):
+        del manifest["settings"][younger]
+    for record in manifest["splits"].values():
+        del record["held_out"]
+    path.write_text(json.dumps(manifest))
+    assert prepare_files(folder).reused
+    with pytest.raises(UserError, match="prepared with held_out 50, not 40"):
+        prepare_files(folder, held_out=40)
+
+
+def test_raw_references_are_the_target_lines_before_tokenisation(folder):
+    (folder / "in" / "test.en").write_text("A bird's \u201cnest\u201d.\n\n It  flew &amp; \n")
+    digest = prepare_files(folder, tokeniser="moses").manifest.digest
+    corpus = Corpus.load(folder / "out")
+    assert corpus.raw_references("dev") == ["a bird", "nothing", ""]
+    assert corpus.raw_references("test") == ["A bird's \u201cnest\u201d.", "", " It  flew &amp; "]
+    assert corpus.raw_references("train") is None
+    assert corpus.splits["test"].target_text(0) == "a bird &apos;s \u201c nest \u201d ."
+    (folder / "in" / "test.en").write_text("A bird's \u201cnest\u201d.\n\nIt flew &amp;\n")
+    assert prepare_files(folder, tokeniser="moses", output_dir=folder / "other").manifest.digest == digest
+    prepare_files(folder, output_dir=folder / "untokenised")
+    assert Corpus.load(folder / "untokenised").raw_references("test") is None
+
+
+def test_iwslt14_development_text_is_every_nth_kept_training_pair(tmp_path):
+    train = [(f"Wort{k}", f"Word{k}") for k in range(9)] + [("", "x"), ("a b", "c")]
+    train[1:1] = [("drei drei drei", "three")]  # dropped, so it does not count
+    text = GeneratedText("ted", {"train": train, "dev": [], "test": [("Ende.", "The&#10;&amp;.")]})
+    settings = PrepareSettings(
+        task="iwslt14",
+        input="de-en.tgz",
+        output_dir=tmp_path / "out",
+        tokeniser="moses",
+        dev_every=4,
+        min_count=1,
+    )
+    manifest = prepare(settings, text).manifest
+    corpus = Corpus.load(tmp_path / "out")
+    assert texts(corpus.splits["dev"]) == [("wort3", "word3"), ("wort7", "word7")]
+    assert [source for source, _ in texts(corpus.splits["train"])] == [
+        f"wort{k}" for k in (0, 1, 2, 4, 5, 6, 8)
+    ]
+    assert corpus.raw_references("dev") == ["Word3", "Word7"]
+    assert (corpus.raw_references("test"), texts(corpus.splits["test"])) == (
+        ["The &."],
+        [("ende .", "the &amp; # 10 ; &amp; amp ; .")],
+    )
+    assert "wort3" not in corpus.source_vocabulary.words
+    record = manifest.splits["train"]
+    assert (record.lines, record.pairs, record.held_out, sum(record.dropped.values())) == (12, 7, 2, 3)
+    assert (manifest.splits["dev"].lines, manifest.splits["dev"].pairs) == (0, 2)
+
+
+def test_split_without_a_pair(tmp_path):
+    text = GeneratedText("here", {"train": [("a", "b")], "dev": [], "test": [("a", "b")]})
+    with pytest.raises(UserError, match="dev has no pair left: give a longer text, a smaller --held-out"):
+        prepare(PrepareSettings(output_dir=tmp_path / "out"), text)
+
+
+def test_progress_counts_the_lines_read(folder):
+    shown = []
+    settings = file_settings(folder)
+    files = FileText({split: prefix_files(getattr(settings, split)) for split in ("train", "dev", "test")})
+    prepare(settings, files, lambda split, lines: shown.append((split, lines)))
+    assert shown == [("train", 7), ("dev", 3), ("test", 3)]
 
 
 @pytest.mark.skipif(
@@ -262,9 +350,9 @@ def test_another_process_was_faster(tmp_path):
     reason="no Multi30k: RAYSQ_SHARED_DATA must name the folder that holds multi30k/",
 )
 def test_multi30k(tmp_path):
-    given = {"task": "multi30k", "input_dir": SHARED / "multi30k", "output_dir": tmp_path / "out"}
+    given = {"task": "multi30k", "input": str(SHARED / "multi30k"), "output_dir": tmp_path / "out"}
     settings = PrepareSettings.model_validate(given | task_defaults(given))
-    manifest = prepare(settings, file_text(settings)).manifest
+    manifest = prepare(settings, translation_text(settings)).manifest
     assert [record.pairs for record in manifest.splits.values()] == [29000, 1014, 1000]
     assert manifest.splits["train"].words == {"source": 360706, "target": 377534}
     assert manifest.vocabulary_sizes == {"source": 5382, "target": 4568}
