@@ -52,9 +52,22 @@ def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> CorpusS
 
     An unknown word in a reference matches nothing, not even an unknown word in a hypothesis.
     """
-    metric = BLEU(tokenize="none", smooth_method="none", force=True)
     visible = [" ".join("<unk:reference>" if w == UNKNOWN else w for w in r.split()) for r in references]
-    score = metric.corpus_score(list(hypotheses), [visible])
+    return _score(BLEU(tokenize="none", smooth_method="none", force=True), hypotheses, visible)
+
+
+def detokenised_bleu(
+    hypotheses: Sequence[str], references: Sequence[str], *, ignore_case: bool
+) -> CorpusScore:
+    """BLEU of detokenised hypotheses against raw references: sacreBLEU's default, its own tokeniser 13a.
+
+    What `raysq.data.detokenisation` makes of an unknown word matches nothing.
+    """
+    return _score(BLEU(lowercase=ignore_case), hypotheses, references)
+
+
+def _score(metric: BLEU, hypotheses: Sequence[str], references: Sequence[str]) -> CorpusScore:
+    score = metric.corpus_score(list(hypotheses), [list(references)])
     ratio = score.sys_len / max(1, score.ref_len)
     return CorpusScore(score.score, str(metric.get_signature()), score.bp, ratio)
 

@@ -16,7 +16,7 @@ from raysq.config import DecodingConfig, NetworkConfig
 from raysq.data.batches import collate, evaluation_batches
 from raysq.data.shards import Corpus
 from raysq.decoding import beam_search
-from raysq.evaluation import Evaluator, corpus_bleu
+from raysq.evaluation import Evaluator, corpus_bleu, detokenised_bleu
 from raysq.rewards import LocalScorer, SentenceBleu
 from raysq.training.collective import Collective
 from raysq.training.state import make_networks
@@ -101,6 +101,22 @@ def test_corpus_bleu_is_multi_bleu() -> None:
         assert corpus_bleu(hypotheses, references).bleu == pytest.approx(expected, abs=1e-9)
         above_zero += expected > 0
     assert above_zero > 20
+
+
+def test_detokenised_bleu_literal() -> None:
+    """13a splits the full stop off: 6 of 7 words, 4 of 6 pairs, 2 of 5 triples, 1 of 4 quadruples."""
+    hypotheses, references = ["the cat sat on the mat."], ["The cat sat on a mat."]
+    score = detokenised_bleu(hypotheses, references, ignore_case=True)
+    assert score.bleu == pytest.approx(100 * (6 / 7 * 4 / 6 * 2 / 5 * 1 / 4) ** 0.25)
+    assert "nrefs:1|case:lc|eff:no|tok:13a|smooth:exp" in score.signature
+    cased = detokenised_bleu(hypotheses, references, ignore_case=False)
+    assert cased.bleu == pytest.approx(100 * (5 / 7 * 3 / 6 * 1 / 5 * 1 / 8) ** 0.25)
+    assert "case:mixed" in cased.signature
+
+
+def test_detokenised_bleu_counts_blank_lines_as_sentences() -> None:
+    score = detokenised_bleu(["a b c d", "", "e"], ["a b c d", "x", ""], ignore_case=False)
+    assert score.length_ratio == pytest.approx(5 / 5)
 
 
 @pytest.fixture

@@ -13,9 +13,13 @@ class DotAttention(nn.Module):
         """Keys [M, S, H] of the encoder states [M, S, H]: the states themselves."""
         return states
 
+    def weights(self, query: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+        """Weights [M, T, S] of the positions for queries [M, T, H], keys [M, S, H], mask [M, S]."""
+        return _softmax(torch.bmm(query, keys.transpose(1, 2)), mask)
+
     def forward(self, query: Tensor, keys: Tensor, states: Tensor, mask: Tensor) -> Tensor:
-        """Context vectors [M, T, H] for queries [M, T, H], keys and states [M, S, H], mask [M, S]."""
-        return _context(torch.bmm(query, keys.transpose(1, 2)), states, mask)
+        """Context vectors [M, T, H]: the states [M, S, H] averaged by their weights."""
+        return torch.bmm(self.weights(query, keys, mask), states)
 
 
 class AdditiveAttention(nn.Module):
@@ -34,13 +38,16 @@ class AdditiveAttention(nn.Module):
         """Keys W_k k + b [M, S, H] of the encoder states [M, S, H], computed once per sequence."""
         return self.key(states)
 
-    def forward(self, query: Tensor, keys: Tensor, states: Tensor, mask: Tensor) -> Tensor:
-        """Context vectors [M, T, H] for queries [M, T, H], keys and states [M, S, H], mask [M, S]."""
+    def weights(self, query: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+        """Weights [M, T, S] of the positions for queries [M, T, H], keys [M, S, H], mask [M, S]."""
         pairs = torch.tanh(self.query(query).unsqueeze(2) + keys.unsqueeze(1))
-        return _context(self.score(pairs).squeeze(-1), states, mask)
+        return _softmax(self.score(pairs).squeeze(-1), mask)
+
+    def forward(self, query: Tensor, keys: Tensor, states: Tensor, mask: Tensor) -> Tensor:
+        """Context vectors [M, T, H]: the states [M, S, H] averaged by their weights."""
+        return torch.bmm(self.weights(query, keys, mask), states)
 
 
-def _context(scores: Tensor, states: Tensor, mask: Tensor) -> Tensor:
-    """Average of the states [M, S, H] weighed by softmax over S of the scores [M, T, S], padding left out."""
-    weights = torch.softmax(scores.masked_fill(~mask.unsqueeze(1), float("-inf")), dim=-1)
-    return torch.bmm(weights, states)
+def _softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over S of the scores [M, T, S], padding (mask [M, S]) left out."""
+    return torch.softmax(scores.masked_fill(~mask.unsqueeze(1), float("-inf")), dim=-1)

@@ -30,6 +30,22 @@ def test_dot_literal() -> None:
     assert_close(context, torch.tensor([[[1.0, 0.75]]]))
 
 
+def test_weights_literal() -> None:
+    """Dot product: scores 0 and ln 3. Additive, v = 1, W_q = W_k = 1: scores tanh(1 + 0) and tanh(1 + 2)."""
+    mask = torch.tensor([[True, True, False]])
+    states = torch.tensor([[[1.0, 0.0], [1.0, 1.0], [9.0, 9.0]]])
+    dot = DotAttention().weights(torch.tensor([[[0.0, math.log(3)]]]), states, mask)
+    assert_close(dot, torch.tensor([[[0.25, 0.75, 0.0]]]))
+    additive = AdditiveAttention(1)
+    for parameter in additive.parameters():
+        parameter.data.fill_(1.0)
+    additive.key.bias.data.zero_()
+    keys = additive.project(torch.tensor([[[0.0], [2.0], [5.0]]]))
+    odds = math.exp(math.tanh(3) - math.tanh(1))
+    expected = torch.tensor([[[1 / (1 + odds), odds / (1 + odds), 0.0]]])
+    assert_close(additive.weights(torch.tensor([[[1.0]]]), keys, mask), expected)
+
+
 def test_dot_pair_by_pair(inputs: tuple[Tensor, Tensor, Tensor]) -> None:
     query, states, mask = inputs
     expected = torch.zeros(M, T, H)

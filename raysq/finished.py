@@ -1,0 +1,157 @@
+"""A finished run, opened for use: its policy and its vocabularies, out of the folder of one stage alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from raysq.config import Config, DecodingConfig, NetworkConfig, UserError
+from raysq.data.shards import Preparation
+from raysq.decoding.translator import Translator, Unknown
+from raysq.models import Seq2Seq
+from raysq.records import (
+    RESULT,
+    SETTINGS,
+    STAGE,
+    ModelRecord,
+    ResultRecord,
+    SettingsRecord,
+    StageRecord,
+    StageResultRecord,
+    read_record,
+)
+from raysq.training.job import local_device
+from raysq.training.stage import PREPARATION
+from raysq.training.state import build_policy, load_network
+
+
+class DecodeSettings(Config):
+    """Which finished run decodes, and how."""
+
+    run: Path
+    """Output folder of a workflow that is finished, or the folder of a finished stage."""
+    stage: str | None = None
+    """Stage of the workflow; none: the last one that trains a policy and is no control."""
+    beam_size: int | None = Field(None, ge=1)
+    """Hypotheses kept per sentence; none, here and below: as the run itself decoded [hypotheses]."""
+    max_length: int | None = Field(None, ge=1)
+    """Longest hypothesis, its eos counted [tokens]."""
+    length_normalisation: float | None = Field(None, ge=0)
+    """Exponent a in log p(y) / |y|^a, by which hypotheses are ranked; 0 ranks by their sum."""
+    batch_size: int | None = Field(None, ge=1)
+    """Decoded together [sentences]."""
+    unknown: Unknown = "keep"
+    """What becomes of an unknown word: it stays <unk>, is dropped, or becomes a copy of the source word with
+    most attention."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the network runs; auto takes a GPU where this machine has any."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedStage:
+    """A finished stage that trained a policy."""
+
+    name: str
+    folder: Path
+    network: NetworkConfig
+    decoding: DecodingConfig
+    """As the run itself decoded."""
+    preparation: Preparation
+    data_digest: str
+    """Of the data it was trained on."""
+    best_update: int
+
+    @classmethod
+    def open(cls, run: Path, stage: str | None = None) -> FinishedStage:
+        """Read what is needed of a workflow's output folder (one stage of it) or of a stage's folder.
+
+        Raises:
+            UserError: it is missing, unfinished or damaged, or the stage trains no policy.
+        """
+        folder = run if (run / STAGE).is_file() else _stage_of(run, stage)
+        record = read_record(folder / STAGE, ModelRecord)
+        if stage not in (None, record.stage):
+            raise UserError(f"--stage {stage}: {folder} is stage {record.stage}: leave --stage out")
+        if not (folder / RESULT).is_file():
+            raise UserError(
+                f"stage {record.stage} in {folder} is not finished: repeat the command that trains it"
+            )
+        if not (folder / PREPARATION).is_dir():
+            raise UserError(
+                f"{folder} lacks {PREPARATION}/, its vocabularies: copy the whole folder, or train again"
+            )
+        result = read_record(folder / RESULT, StageResultRecord)
+        if not result.has_policy:
+            raise UserError(f"stage {record.stage} in {folder} trains no policy: give a stage that does")
+        return cls(
+            record.stage,
+            folder,
+            record.network,
+            record.decoding,
+            Preparation.load(folder / PREPARATION),
+            record.data,
+            result.best_update,
+        )
+
+    def policy(self, device: str) -> Seq2Seq:
+        """The policy of its best checkpoint.
+
+        Raises:
+            UserError: the checkpoint is missing, damaged, of another format or of other vocabularies.
+        """
+        policy = build_policy(self.preparation, self.network)
+        digests = self.preparation.vocabulary_digests
+        load_network(policy, self.folder, "policy", self.best_update, digests)
+        return policy.to(device).requires_grad_(False)
+
+    def translator(self, settings: DecodeSettings) -> Translator:
+        """Its policy, decoding as the settings say and otherwise as the run did. Raises as `policy`."""
+        given = {name: getattr(settings, name) for name in DecodingConfig.model_fields}
+        decoding = self.decoding.model_copy(update={k: v for k, v in given.items() if v is not None})
+        return Translator(
+            self.policy(local_device(settings.device)),
+            self.preparation.source_vocabulary,
+            self.preparation.target_vocabulary,
+            decoding,
+            settings.unknown,
+        )
+
+
+def data_dir_of(run: Path) -> Path:
+    """The prepared data that a workflow was trained on, as its output folder says.
+
+    Raises:
+        UserError: it does not say, as the folder of a stage does not.
+    """
+    path = run / SETTINGS
+    data_dir = read_record(path, SettingsRecord).data_dir if path.is_file() else None
+    if data_dir is None:
+        raise UserError(f"{run} does not say where its data lies: give --data-dir, or --source and --target")
+    return data_dir
+
+
+def _stage_of(run: Path, name: str | None) -> Path:
+    """Folder of a stage of a workflow."""
+    if not run.is_dir():
+        raise UserError(f"--run {run}: no such folder: python workflows/runs.py lists what there is")
+    if not (run / RESULT).is_file():
+        raise UserError(
+            f"{run} holds no finished run: repeat the command that trains it, or give --run the folder of a "
+            "stage that is finished; python workflows/runs.py lists what there is"
+        )
+    stages = [entry for entry in read_record(run / RESULT, ResultRecord).stages if entry.has_policy]
+    for entry in reversed(stages):
+        if name not in (None, entry.name):
+            continue
+        if not (entry.folder / STAGE).is_file():
+            raise UserError(
+                f"stage {entry.name} of {run} is no longer in {entry.folder}: give its new place with --run"
+            )
+        if name or not read_record(entry.folder / STAGE, StageRecord).control:
+            return entry.folder
+    raise UserError(
+        f"{run} has no such stage with a policy: --stage must be one of {', '.join(e.name for e in stages)}"
+    )
