@@ -12,12 +12,16 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 import shlex
+import signal
 import sys
+import time
 import tomllib
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +29,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
 
-from raysq.config import Config, UserError, as_typed
+from raysq.config import Config, Unfinished, UserError, as_typed
 from raysq.options import COMMANDS, Option, alternatives, help_text, options_of, spelling
 
 C = TypeVar("C", bound=Config)
@@ -34,6 +38,14 @@ DefaultsFor = Callable[[Mapping[str, object]], Mapping[str, object]]
 """From the top-level values given so far (as typed, not yet validated) to defaults by dotted key."""
 OUT_OF_RANGE = {"greater_than_equal", "greater_than", "less_than_equal", "less_than", "multiple_of"}
 WRONG_KIND = re.compile("missing|too_long|literal_error|finite_number|.*_(parsing|type|from_float)")
+
+
+SAME_STOP = 1.0
+"""A signal so soon after the first belongs to it: timeout and others send theirs twice [s]."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: an interruption like Ctrl-C's, with a status of its own."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,9 @@ def run_command(
     """Parse the command line, call ``main`` with the settings and return the exit status.
 
     It is what ``main`` returns (None: 0); 2 for a UserError, from here or from ``main``, with one line on
-    stderr; 130 for an interruption. Other exceptions are faults of the program and keep their traceback.
+    stderr; 1 for ``Unfinished``, likewise; 130 for an interruption (Ctrl-C, SIGINT) and 143 for SIGTERM, with
+    one line made of the notes that ``main`` has put on the exception. A second signal ends the process at
+    once, with the same status. Other exceptions are faults of the program and keep their traceback.
     """
     argv = sys.argv[1:] if argv is None else argv
     prog = prog or f"python {sys.argv[0]}"
@@ -65,15 +79,40 @@ def run_command(
         config = parse(
             config_class, argv, prog=prog, description=description or "", defaults_for=defaults_for
         )
-        return main(config) or 0
-    except UserError as error:
+        with _interrupted():
+            return main(config) or 0
+    except (UserError, Unfinished) as error:
         if "--debug" in argv:
             traceback.print_exc()
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        return 2 if isinstance(error, UserError) else 1
+    except KeyboardInterrupt as stop:
+        print(": ".join(["interrupted", *getattr(stop, "__notes__", [])]), file=sys.stderr)
+        return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+
+
+@contextmanager
+def _interrupted() -> Iterator[None]:
+    """SIGTERM interrupts as Ctrl-C does; a second signal does not wait for the orderly end so begun."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    first: float | None = None
+
+    def interrupt(number: int, frame: object) -> None:
+        nonlocal first
+        now = time.monotonic()
+        if first is None:
+            first = now
+            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        if now - first >= SAME_STOP:
+            os.write(sys.stderr.fileno(), b"interrupted again: ended at once\n")
+            os._exit(128 + number)
+
+    before = [signal.signal(number, interrupt) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def parse(

@@ -22,6 +22,10 @@ class UserError(Exception):
     """A user's mistake: one line that says what is wrong and the remedy. A command ends with status 2."""
 
 
+class Unfinished(Exception):  # noqa: N818 - what was done stands, and the command can be repeated
+    """A command broke off through no mistake of the user: one line with cause and remedy. Status 1."""
+
+
 class Config(BaseModel):
     """Base of all settings: frozen, no unknown keys, no NaN; a class's defaults are its published setting.
 
@@ -132,13 +136,21 @@ class WorkflowConfig(Config):
     store_dir: Path | None = None
     """Where finished stages live and are found again; none: the folder "stages" beside the output folder."""
     tracking_uri: str | None = None
-    """MLflow's store; none: the SQLite file mlflow.db beside the output folder."""
+    """MLflow's store; none: the SQLite file mlflow.db beside the output folder. A server's user and password
+    belong in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD: given in the address they are not written
+    down, so that repeating the command from its config.json needs these two."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where networks train; auto takes a GPU for every learner where this machine has any."""
+    """Where networks train; auto takes a GPU for every learner where cluster or machine have any."""
     num_learners: int = Field(1, ge=0)
-    """Processes that share each batch; results do not depend on it. 0 trains in this process, without Ray."""
+    """Processes that share each batch; results change by rounding alone. 0 trains in this process, without
+    Ray."""
     num_reward_workers: int = Field(1, ge=1)
     """Processes that score samples; results do not depend on it."""
+    gradient_accumulation: int = Field(1, ge=1)
+    """Parts in which a learner works through its share of a batch, one after another, summing gradients: less
+    memory; results change by rounding alone."""
+    wait_for_resources: bool = False
+    """Wait for a cluster that lacks the CPUs or GPUs asked for to grow; else that is an error."""
     threads_per_learner: int = Field(0, ge=0)
     """Threads of each learner's arithmetic; 0: all cores but one, divided by the learners."""
     reuse: Literal["auto", "same-config", "never"] = "auto"

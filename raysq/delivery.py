@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from raysq.files import replace_json
 from raysq.tracking import METRICS_PER_CALL, Point, Tracker, one_line
-from raysq.training.journal import Record, end, read, replace_json
+from raysq.training.journal import Record, end, read
 
 _PORTION = 1 << 18
 """Bytes of a journal delivered at a time."""

@@ -9,6 +9,7 @@ This is the only module that imports mlflow, and it does so late (about 1 s).
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -66,7 +67,7 @@ class Tracker:
 
     def __init__(self, uri: str, experiment: str) -> None:
         self.uri, artifacts = _resolve(uri)
-        with _contact(self.uri):
+        with _contact(self.uri), _alone(self.uri):
             self._client = _client(self.uri)
             self.experiment_id = self._open_experiment(experiment, artifacts)
 
@@ -135,11 +136,11 @@ class Tracker:
         """Close a run; False (and a warning) where MLflow is away, so that the caller can repeat it later."""
         if status not in ("FINISHED", "FAILED", "KILLED"):
             raise ValueError(f"run status {status!r}")
-        tagged = self.set_tags(run_id, tags) if tags else True
-        closed = self._attempt(
+        if tags and not self.set_tags(run_id, tags):
+            return False  # a second call would wait as long
+        return self._attempt(
             f"end of run {run_id}", lambda: self._client.set_terminated(run_id, status=status)
         )
-        return tagged and closed
 
     def last_steps(self, run_id: str) -> dict[str, int]:
         """The last step of every metric that MLflow holds of a run. Raises MLflow's errors."""
@@ -181,9 +182,16 @@ class Tracker:
         try:
             call()
         except _errors() as error:
-            _log.warning("MLflow at %s did not take the %s: %s", _shown(self.uri), what, one_line(error))
+            _log.warning(
+                "MLflow at %s did not take the %s: %s", without_credentials(self.uri), what, one_line(error)
+            )
             return False
         return True
+
+
+def without_credentials(text: str) -> str:
+    """A text without the users and passwords of its addresses."""
+    return _CREDENTIALS.sub("", text)
 
 
 def default_uri(folder: Path) -> str:
@@ -204,7 +212,7 @@ def comparison_text(uri: str, experiment_id: str, run_ids: Sequence[str]) -> str
     if uri.startswith("sqlite:"):
         page = comparison_url("http://127.0.0.1:5000", experiment_id, run_ids)
         return f"mlflow ui --backend-store-uri {shlex.quote(uri)}\n{page}"
-    return comparison_url(_shown(uri), experiment_id, run_ids)
+    return comparison_url(without_credentials(uri), experiment_id, run_ids)
 
 
 def source_tags(root: Path) -> dict[str, str]:
@@ -241,8 +249,8 @@ def _resolve(uri: str) -> tuple[str, str | None]:
         return uri, None
     if not uri.startswith("sqlite:///") or uri == "sqlite:///" or "?" in uri:
         raise UserError(
-            f"tracking URI {_shown(uri)!r} is not supported; give sqlite:////absolute/path/mlflow.db "
-            "or the http(s):// address of an MLflow server"
+            f"tracking URI {without_credentials(uri)!r} is not supported; "
+            "give sqlite:////absolute/path/mlflow.db or the http(s):// address of an MLflow server"
         )
     path = Path(uri.removeprefix("sqlite:///")).expanduser().resolve()
     try:
@@ -250,9 +258,22 @@ def _resolve(uri: str) -> tuple[str, str | None]:
         _check_database(path)
     except (OSError, sqlite3.Error) as error:
         raise UserError(
-            f"tracking database {path} cannot be used ({one_line(error)}); give another --tracking-uri"
+            f"tracking database {path} cannot be used ({one_line(error)}); give another --tracking-uri, or, "
+            "where it is the default, another --output-dir"
         ) from error
     return f"sqlite:///{path}", (path.parent / "artifacts").as_uri()
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """One command at a time makes a database: two migrations of a new one would break each other."""
+    if not uri.startswith("sqlite:"):
+        yield
+        return
+    path = Path(uri.removeprefix("sqlite:///"))
+    with path.with_name(f".{path.name}.opening").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def _check_database(path: Path) -> None:
@@ -280,8 +301,8 @@ def _contact(uri: str) -> Iterator[None]:
         yield
     except _errors() as error:
         raise UserError(
-            f"MLflow at {_shown(uri)} cannot be used ({one_line(error)}); start it, or give another "
-            "--tracking-uri (sqlite:////absolute/path/mlflow.db needs no server)"
+            f"MLflow at {without_credentials(uri)} cannot be used ({one_line(error)}); start it, or give "
+            "another --tracking-uri (sqlite:////absolute/path/mlflow.db needs no server)"
         ) from error
 
 
@@ -296,11 +317,6 @@ def _cut(value: str, limit: int) -> str:
     return value[: limit - len(mark)] + mark
 
 
-def _shown(text: str) -> str:
-    """Without the passwords of its addresses."""
-    return _CREDENTIALS.sub("", text)
-
-
 def one_line(error: Exception) -> str:
     """An error in one line of bounded length, without the passwords of its addresses."""
-    return _cut(_shown(" ".join(str(error).split())) or type(error).__name__, 300)
+    return _cut(without_credentials(" ".join(str(error).split())) or type(error).__name__, 300)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
 import sys
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -22,20 +20,24 @@ from raysq.commandline import run_command
 from raysq.config import UserError
 from raysq.data.prepare import prepare
 from raysq.data.shards import Corpus
-from raysq.delivery import Delivery
+from raysq.delivery import Delivery, Undelivered
+from raysq.disk import full_disk_told
+from raysq.files import replace_json, write_lines
+from raysq.mlflow_runs import Runs
+from raysq.places import Places
 from raysq.progress import Progress
 from raysq.recipe import PlannedStage, Recipe, TrainingConfig, package_digest, plan
-from raysq.runs import Runs
+from raysq.records import RESULT
 from raysq.tasks import task_defaults, task_named
 from raysq.tasks.translation import demo_settings, demo_text
-from raysq.tracking import RunStatus, Tracker, comparison_text, default_uri
-from raysq.training.job import Job, run_job
-from raysq.training.journal import replace_json
+from raysq.tracking import RunStatus, Tracker, comparison_text
+from raysq.training.job import Job, local_device, run_job
 from raysq.training.state import read_result
+from raysq.training.step import Diverged
 
 EXPERIMENT = "raysq"
 DIVERGED = 3
-"""Exit status of a workflow in which a stage diverged; its best checkpoint was kept and scored."""
+"""Exit status of a workflow in which a stage diverged; its best checkpoint, if any, was kept and scored."""
 
 
 def main(recipe: Recipe, description: str | None, argv: Sequence[str] | None = None) -> int:
@@ -49,72 +51,80 @@ def main(recipe: Recipe, description: str | None, argv: Sequence[str] | None = N
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where a workflow keeps things; all absolute, because workers change their directory."""
-
-    output: Path
-    store: Path
-    tracking_uri: str
-
-    @classmethod
-    def of(cls, recipe: Recipe, config: TrainingConfig) -> Places:
-        """The places that the settings name, or their defaults."""
-        default = Path("runs") / f"{recipe.name}-{config.task}-seed{config.seed}"
-        output = (config.output_dir or default).expanduser().resolve()
-        store = (config.store_dir or output.parent / "stages").expanduser().resolve()
-        return cls(output, store, config.tracking_uri or default_uri(output.parent))
-
-
 def run(recipe: Recipe, config: TrainingConfig) -> int:
     """Run the workflow to its end, reusing and resuming stages; returns the exit status."""
     logging.basicConfig(level=logging.INFO if config.verbose else logging.WARNING, format="%(message)s")
-    console = Console(quiet=config.quiet)
-    places = Places.of(recipe, config)
-    device = _device(config)
+    say = partial(Console(quiet=config.quiet).print, highlight=False, soft_wrap=True)
+    places = Places.of(recipe.name, config)
+    try:
+        if config.num_learners == 0:
+            return _run(recipe, config, places, local_device(config.device))
+        from raysq.cluster.connection import connection
+
+        with connection(config, say) as device:
+            return _run(recipe, config, places, device)
+    except Diverged as error:
+        print(f"error: {error}: give the stage a lower learning rate or clip norm", file=sys.stderr)
+        return DIVERGED
+
+
+def _run(recipe: Recipe, config: TrainingConfig, places: Places, device: str) -> int:
+    """``run`` where the learners have their place."""
+    # in this order a mistake about data or MLflow leaves nothing behind
+    given = _given_data(config, places)
+    tracker = Tracker(places.tracking_uri, EXPERIMENT)
+    corpus = given or _generated_data(config, places)
     claims = [claim(places.output, "the output folder", "wait for it, or give another --output-dir")]
-    signal.signal(signal.SIGTERM, _terminated)
-    data_dir = _data(config, places)
-    corpus = Corpus.load(data_dir)
     stages, held = _planned(recipe, config, places, corpus)
     claims += held
-    tracker = Tracker(places.tracking_uri, EXPERIMENT)
     runs = Runs(tracker, recipe, config, corpus, places.output)
-    runs.open(stages)
-    for stage in stages:
-        console.print(_intention(stage), highlight=False, soft_wrap=True)
-    progress = Progress(console, stages, len(corpus.splits["train"]))
-    delivery = Delivery(tracker, on_record=progress.show)
     status: RunStatus = "FAILED"
     try:
-        for stage in stages:
-            if not stage.record.get("closed"):
-                delivery.add(stage.spec.folder / "journal.jsonl", stage.record["run_id"])
-        _train(config, places, data_dir, stages, device)
+        runs.open(stages)
+        undelivered = _train_and_deliver(config, places, corpus, stages, device, tracker)
         result = _write_result(recipe, config, places, runs.parent_id, stages)
         status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit):
+    except KeyboardInterrupt as stop:
         status = "KILLED"
+        stop.add_note("repeat the command to continue from the last checkpoint")
         raise
     finally:
-        progress.close()
-        undelivered = delivery.close()
         runs.close(stages, status)
         for held_file in claims:
             held_file.close()
     (places.output / "attempt").unlink(missing_ok=True)
     Console().print(_table(result["stages"]))
     for line in [*undelivered, *(w for s in result["stages"] for w in s["warnings"])]:
-        console.print(f"warning: {line}", highlight=False, soft_wrap=True)
-    print(f"results: {places.output / 'result.json'}")
+        Console(quiet=config.quiet).print(f"warning: {line}", highlight=False, soft_wrap=True)
+    print(f"results: {places.output / RESULT}")
     run_ids = [stage.record["run_id"] for stage in stages]
     print(comparison_text(tracker.uri, tracker.experiment_id, run_ids))
     return DIVERGED if any(s["state"] == "diverged" for s in result["stages"]) else 0
 
 
-def _terminated(signal_number: int, frame: object) -> None:
-    """SIGTERM ends the command as an interruption does: checkpoints stand, runs are closed."""
-    raise SystemExit(128 + signal_number)
+def _train_and_deliver(
+    config: TrainingConfig,
+    places: Places,
+    corpus: Corpus,
+    stages: list[PlannedStage],
+    device: str,
+    tracker: Tracker,
+) -> list[Undelivered]:
+    """Train what is not finished, with progress on the terminal and metrics in MLflow while it goes on."""
+    console = Console(quiet=config.quiet)
+    for line in [f"results go to {places.output}", *(_intention(stage) for stage in stages)]:
+        console.print(line, highlight=False, soft_wrap=True)
+    progress = Progress(console, stages, len(corpus.splits["train"]))
+    delivery = Delivery(tracker, on_record=progress.show)
+    try:
+        for stage in stages:
+            if not stage.record.get("closed"):
+                delivery.add(stage.spec.folder / "journal.jsonl", stage.record["run_id"])
+        _train(config, places, corpus.folder, stages, device)
+    finally:
+        progress.close()
+        undelivered = delivery.close()
+    return undelivered
 
 
 def _planned(
@@ -131,17 +141,24 @@ def _planned(
     return plan(recipe, config, places.store, corpus.digest, version), held
 
 
-def _data(config: TrainingConfig, places: Places) -> Path:
-    """The prepared folder: what --data-dir names, or the demo's, generated once."""
+def _given_data(config: TrainingConfig, places: Places) -> Corpus | None:
+    """The data that --data-dir names; None where the task generates its own."""
     task = task_named(config.task)
-    if config.data_dir is not None:
-        return config.data_dir.expanduser().resolve()
+    if places.data is not None:
+        return Corpus.load(places.data)
     if not task.generated:
         raise UserError(
             f"--task {task.name} needs --data-dir, a folder that "
             f"python workflows/prepare.py --task {task.name} has written"
         )
-    return prepare(demo_settings(places.output.parent / f"data-{task.name}"), demo_text()).folder
+    return None
+
+
+def _generated_data(config: TrainingConfig, places: Places) -> Corpus:
+    """The demo's data beside the output folder, generated once."""
+    settings = demo_settings(places.output.parent / f"data-{config.task}")
+    # another seed's command may be at it
+    return Corpus.load(prepare(settings, demo_text(), patience=60).folder)
 
 
 def _version(config: TrainingConfig, places: Places) -> str:
@@ -150,8 +167,8 @@ def _version(config: TrainingConfig, places: Places) -> str:
         return package_digest()
     attempt = places.output / "attempt"
     if not attempt.exists():
-        attempt.write_text(uuid.uuid4().hex)
-    return attempt.read_text()
+        write_lines(attempt, [uuid.uuid4().hex])
+    return attempt.read_text().strip()
 
 
 def _intention(stage: PlannedStage) -> str:
@@ -180,6 +197,7 @@ def _train(
         checkpoint_seconds=60 * config.checkpoint_minutes,
         device=device,
         threads=config.threads_per_learner or _threads(config.num_learners),
+        gradient_accumulation=config.gradient_accumulation,
     )
     if config.num_learners == 0:
         run_job(job, LocalScorer(SentenceBleu()), Collective(), lambda metrics, folder: None)
@@ -202,15 +220,6 @@ def _threads(num_learners: int) -> int:
     return max(1, (cores - 1) // max(1, num_learners))
 
 
-def _device(config: TrainingConfig) -> str:
-    import torch
-
-    available = torch.cuda.is_available()
-    if config.device == "cuda" and not available:
-        raise UserError("--device cuda: this machine has no CUDA device; use --device auto or cpu")
-    return "cuda" if available and config.device != "cpu" else "cpu"
-
-
 def _write_result(
     recipe: Recipe, config: TrainingConfig, places: Places, parent_id: str, stages: list[PlannedStage]
 ) -> dict[str, Any]:
@@ -221,8 +230,9 @@ def _write_result(
         entries.append(read_result(stage.spec.folder) | entry | {"folder": str(stage.spec.folder)})
         for file in sorted((stage.spec.folder / "hypotheses").glob("*.txt")):
             target = places.output / "hypotheses" / f"{stage.spec.name}.{file.name}"
-            target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(file, target)
+            with full_disk_told(target):
+                target.parent.mkdir(exist_ok=True)
+                shutil.copyfile(file, target)
     result = {
         "workflow": recipe.name,
         "task": config.task,
@@ -231,7 +241,7 @@ def _write_result(
         "updates": sum(entry["updates"] for entry in entries),
         "stages": entries,
     }
-    replace_json(places.output / "result.json", result)
+    replace_json(places.output / RESULT, result)
     return result
 
 

@@ -111,6 +111,8 @@ def test_common_options_of_a_workflow() -> None:
         "device": "auto",
         "num_learners": 1,
         "num_reward_workers": 1,
+        "gradient_accumulation": 1,
+        "wait_for_resources": False,
         "threads_per_learner": 0,
         "reuse": "auto",
         "checkpoint_minutes": 5.0,

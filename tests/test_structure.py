@@ -12,11 +12,25 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    {"types", "config", "options", "commandline", "claim"},
+    {"types", "config", "options", "commandline", "claim", "disk", "files", "records"},
     {"data", "losses", "rewards", "proposals", "models"},
     {"decoding"},
     {"algorithms"},
-    {"tasks", "training", "evaluation", "tracking", "delivery", "progress", "recipe", "runs", "report"},
+    {
+        "tasks",
+        "training",
+        "evaluation",
+        "tracking",
+        "delivery",
+        "progress",
+        "recipe",
+        "mlflow_runs",
+        "inventory",
+        "places",
+        "finished",
+        "prune",
+        "report",
+    },
     {"cluster"},
     {"workflow"},
 )

@@ -3,6 +3,7 @@ import math
 import shutil
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -319,3 +320,14 @@ def test_source_tags(tmp_path):
     assert source_tags(tmp_path)["git_dirty"] == "true"
     (tmp_path / "installed").mkdir()
     assert source_tags(tmp_path / "installed") == unknown  # nothing of the repository lies there
+
+
+def test_commands_that_begin_at_once_share_a_new_store(tmp_path):
+    """Two migrations of one new database at the same time break each other."""
+    script = "import sys; from raysq.tracking import Tracker; print(Tracker(sys.argv[1], 'x').experiment_id)"
+    command = [sys.executable, "-c", script, default_uri(tmp_path)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
+    ended = [(process.communicate(timeout=120), process.returncode) for process in both]
+    assert [status for _, status in ended] == [0, 0], ended
+    (first, _), (second, _) = (output for output, _ in ended)
+    assert first == second

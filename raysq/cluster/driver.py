@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import os
-import signal
+import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
+from ray.exceptions import RayActorError, RayError
+from ray.train import (
+    CheckpointConfig,
+    FailureConfig,
+    Result,
+    RunConfig,
+    ScalingConfig,
+    TrainingFailedError,
+    UserCallback,
+)
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.config import LoggingConfig
 
+from raysq.cluster.connection import learner_resources, start, stop
 from raysq.cluster.learner import learn
 from raysq.cluster.reward_workers import create_reward_workers
-from raysq.config import UserError
+from raysq.config import Unfinished, UserError
 from raysq.rewards.base import RewardFunction
 from raysq.training.job import Job
 from raysq.training.step import Diverged
 
-ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # ray.train.report blocks for one interval
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-}
-"""What Ray reads from the environment, where the user has not set it."""
 LEARNER_RESTARTS = 3
+"""Times that the learners are started again, from the last checkpoint, after one of them was lost."""
 
 
 def run_on_ray(
@@ -42,6 +46,9 @@ def run_on_ray(
 ) -> list[dict[str, Any]]:
     """Train the job's stages with Ray Train and return their entries of result.json.
 
+    Runs on the cluster this process is attached to (``connection``), else on one started here. Whatever ends
+    it, Ray's processes of this run are gone when it returns: learners write nothing any more.
+
     Args:
         job: the work; ``job.device`` says whether each learner takes a GPU.
         reward_function: what the reward workers compute.
@@ -51,68 +58,93 @@ def run_on_ray(
         verbose: show Ray's log lines.
 
     Raises:
-        UserError: the cluster has fewer CPUs or GPUs than asked for.
+        UserError: a mistake of the user that a learner met.
+        Diverged: a stage diverged before it had anything to keep.
+        Unfinished: learners were lost more often than they are restarted.
     """
-    on_termination = signal.getsignal(signal.SIGTERM)
-    start(num_learners, verbose=verbose)
-    signal.signal(signal.SIGTERM, on_termination)  # ray.init puts its own in place, which aborts
     try:
-        gpus = num_learners if job.device == "cuda" else 0
-        _require("GPU", gpus, "--num-learners")
-        _require("CPU", num_learners, "--num-learners")
+        if not ray.is_initialized():
+            start(verbose=verbose)
         workers = create_reward_workers(num_reward_workers, reward_function)
         trainer = TorchTrainer(
             learn,
             train_loop_config={"job": job, "workers": workers},
             scaling_config=ScalingConfig(
-                num_workers=num_learners, use_gpu=gpus > 0, resources_per_worker={"CPU": 1}
+                num_workers=num_learners,
+                use_gpu=job.device == "cuda",
+                resources_per_worker=learner_resources(job.device),
             ),
             run_config=RunConfig(
                 name=f"fit-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",  # a name used before would resume
                 storage_path=str(storage),
                 checkpoint_config=CheckpointConfig(num_to_keep=1),  # pointers: the stages keep their own
                 failure_config=FailureConfig(max_failures=LEARNER_RESTARTS),
+                callbacks=[EndWhereNoRestartHelps()],
                 logging_config=LoggingConfig(log_level="INFO" if verbose else "ERROR"),
             ),
         )
-        returned = trainer.fit().return_value
-        if isinstance(returned, Exception):
-            raise returned
-        return returned
-    except WorkerGroupError as error:
-        raise _known_error(error) or error from None
+        return _fit(trainer).return_value
+    except (TrainingFailedError, RayError) as error:
+        raise explained(error) from error
     finally:
-        ray.shutdown()
+        stop()
 
 
-def start(num_learners: int, *, verbose: bool = False) -> None:
-    """Attach to the cluster that RAY_ADDRESS names, else start one on this machine for this run alone."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    quiet: dict[str, Any] = {} if verbose else {"logging_level": "ERROR", "log_to_driver": False}
-    if "RAY_ADDRESS" in os.environ:
-        ray.init(**quiet)
-        return
-    ray.init(
-        address="local",
-        num_cpus=max(os.cpu_count() or 1, num_learners + 1),
-        include_dashboard=True,  # without it Ray Train complains every second
-        dashboard_host="127.0.0.1",
-        object_store_memory=256 * 2**20,
-        **quiet,
+class EndWhereNoRestartHelps(UserCallback):
+    """Ends the training, for all learners, where one met what it would only meet again.
+
+    Runs in Ray Train's controller, which starts learners again after whatever they raise but not after what
+    a callback raises.
+    """
+
+    def after_exception(self, run_context: object, worker_exceptions: dict[int, Exception]) -> None:
+        """Raise a learner's mistake of the user, or divergence."""
+        for failure in worker_exceptions.values():
+            cause = _cause(failure)
+            if isinstance(cause, UserError | Diverged):
+                raise cause
+
+
+def _fit(trainer: TorchTrainer) -> Result:
+    """``trainer.fit()`` beside the main thread, in which it would answer SIGINT itself, with status 0."""
+    fitted: Future[Result] = Future()
+
+    def fit() -> None:
+        try:
+            fitted.set_result(trainer.fit())
+        except BaseException as error:
+            fitted.set_exception(error)
+
+    threading.Thread(target=fit, name="fit", daemon=True).start()
+    return fitted.result()
+
+
+def explained(error: Exception) -> Exception:
+    """What ended the learners: the user's mistake or the divergence that one met, else ``Unfinished``."""
+    met = getattr(error, "controller_failure", None)
+    if isinstance(met, UserError | Diverged):
+        return met  # by ``EndWhereNoRestartHelps``
+    failures = getattr(error, "worker_failures", {})
+    causes = {rank: _cause(failure) for rank, failure in failures.items()}
+    what = f"training on Ray broke off ({_one_line(error)})"
+    if causes:
+        rank, cause = next(iter(causes.items()))
+        times = LEARNER_RESTARTS + 1
+        what = f"the learners were lost {times} times, at last with learner {rank} ({_one_line(cause)})"
+    return Unfinished(
+        f"{what}: repeat the command to continue from the last checkpoint; --verbose shows the learners' log"
     )
 
 
-def _known_error(error: WorkerGroupError) -> Exception | None:
-    """The user's mistake or the divergence that a learner met, if that is what ended the run."""
-    for failure in error.worker_failures.values():
-        cause = getattr(failure, "_base_exc", failure)
-        if isinstance(cause, UserError | Diverged):
-            return cause
-    return None
+def _cause(failure: Exception) -> Exception:
+    """What Ray Train has wrapped: a learner's own exception, or why its process no longer answers."""
+    for wrapped in ("_base_exc", "health_check_failure"):
+        failure = getattr(failure, wrapped, failure)
+    return failure
 
 
-def _require(resource: str, needed: int, option: str) -> None:
-    there = ray.cluster_resources().get(resource, 0)
-    if needed > there:
-        raise UserError(f"{option} {needed} needs {needed} {resource}s, the cluster has {there:g}: lower it")
+def _one_line(error: Exception) -> str:
+    if isinstance(error, RayActorError):
+        return "its process died, often for want of memory"
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"

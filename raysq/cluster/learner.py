@@ -11,19 +11,20 @@ from typing import Any
 import ray.train
 
 from raysq.cluster.reward_workers import RemoteScorer
-from raysq.config import UserError
+from raysq.files import replace_json
 from raysq.training.collective import Collective
 from raysq.training.job import Job, run_job
-from raysq.training.journal import replace_json
-from raysq.training.step import Diverged
 
 
-def learn(config: dict[str, Any]) -> list[dict[str, Any]] | Exception:
+def learn(config: dict[str, Any]) -> list[dict[str, Any]]:
     """Run ``config["job"]`` as one of the run's learners, with rewards from ``config["workers"]``.
 
     Returns:
-        The stages' entries of result.json (the same on every rank), or what a single learner cannot mend:
-        the user's mistake, or a divergence with nothing to keep.
+        The stages' entries of result.json, the same on every rank.
+
+    Raises:
+        UserError: this learner met a mistake of the user; others may be waiting for it.
+        Diverged: a stage diverged with nothing to keep, on every rank: they decide it by the same sums.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     job: Job = config["job"]
@@ -31,12 +32,7 @@ def learn(config: dict[str, Any]) -> list[dict[str, Any]] | Exception:
     collective = Collective(context.get_world_rank(), context.get_world_size())
     scorer = RemoteScorer(config["workers"])
     scorer.warm_up()
-    try:
-        return run_job(job, scorer, collective, _report)
-    except (UserError, Diverged) as error:
-        if collective.world_size > 1:
-            raise  # the other learners must be ended too
-        return error  # a restart would only meet it again
+    return run_job(job, scorer, collective, _report)
 
 
 def _report(metrics: Mapping[str, float], folder: Path) -> None:

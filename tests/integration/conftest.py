@@ -3,9 +3,15 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import ray
+
+from raysq.data.corpus import GeneratedText
+from raysq.data.prepare import PrepareSettings, prepare
+from raysq.tasks.grammar import generate
+from tests.integration.finished_run import finished_run as finished_run
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -33,3 +39,12 @@ def ray_session() -> Iterator[None]:
         yield
         ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared corpus of 300 generated training pairs."""
+    folder = tmp_path_factory.mktemp("corpus") / "prepared"
+    text = GeneratedText("test", generate(sizes={"train": 300, "dev": 20, "test": 20}))
+    settings = PrepareSettings(task="demo", output_dir=folder, min_count=1, max_ratio=0)
+    return prepare(settings, text).folder

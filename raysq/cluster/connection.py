@@ -1,0 +1,179 @@
+"""Where learners run: on the cluster that RAY_ADDRESS names, else on this machine for this run alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+
+from raysq.commandline import Terminated
+from raysq.config import UserError, WorkflowConfig
+
+Device = Literal["cpu", "cuda"]
+
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # ray.train.report blocks for one interval
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+}
+"""What Ray reads from the environment, where the user has not set it."""
+THIS_MACHINE = "this machine"
+PATIENCE = 5.0
+"""Time without free CPUs or GPUs after which the command says that it waits [s]."""
+REMINDER = 60.0
+"""Time between two lines that say so again [s]."""
+
+
+@contextmanager
+def connection(config: WorkflowConfig, say: Callable[[str], None]) -> Iterator[Device]:
+    """See to it that the learners find room, before a run writes anything; yields where each of them trains.
+
+    Stays attached to the cluster that RAY_ADDRESS names until the block ends. Without RAY_ADDRESS nothing is
+    started yet: ``run_on_ray`` does that, when there is something to train.
+
+    Args:
+        config: learners, device, and whether to wait for CPUs and GPUs that are not there.
+        say: prints a line.
+
+    Raises:
+        UserError: no cluster answers, or it lacks CPUs or GPUs.
+    """
+    address = os.environ.get("RAY_ADDRESS", "local")
+    if address == "local":
+        there = _this_machine()
+        device = chosen_device(config.device, there)
+        lacking = shortage(config.num_learners, device, there, THIS_MACHINE)
+        if lacking:
+            raise UserError(lacking)
+        yield device
+        return
+    _attach(address, config.verbose)
+    try:
+        there, place = ray.cluster_resources(), f"the cluster at {address}"
+        device = chosen_device(config.device, there)
+        lacking = shortage(config.num_learners, device, there, place)
+        if lacking and not config.wait_for_resources:
+            raise UserError(f"{lacking}, or add --wait-for-resources")
+        _wait_for_room(config.num_learners, device, place, say)
+        yield device
+    finally:
+        stop()
+
+
+def start(*, verbose: bool = False) -> None:
+    """Start Ray on this machine, for this process alone."""
+    _init(
+        verbose,
+        address="local",
+        num_cpus=_cores(),
+        include_dashboard=True,  # without it Ray Train complains every second
+        dashboard_host="127.0.0.1",
+        object_store_memory=256 * 2**20,
+    )
+
+
+def stop() -> None:
+    """End Ray in this process, or leave the cluster."""
+    with _our_sigterm():
+        ray.shutdown()
+
+
+def learner_resources(device: str) -> dict[str, float]:
+    """What one learner takes."""
+    return {"CPU": 1, "GPU": 1} if device == "cuda" else {"CPU": 1}
+
+
+def chosen_device(wanted: Literal["auto", "cpu", "cuda"], there: Mapping[str, float]) -> Device:
+    """``auto`` takes GPUs where there are any; what is asked for stays as it is."""
+    if wanted == "auto":
+        return "cuda" if there.get("GPU", 0) > 0 else "cpu"
+    return wanted
+
+
+def shortage(num_learners: int, device: Device, there: Mapping[str, float], place: str) -> str | None:
+    """What ``place`` lacks for so many learners, and the remedy; None where it has all, free or taken."""
+    for resource, each in learner_resources(device).items():
+        needed, has = each * num_learners, there.get(resource, 0)
+        if needed <= has:
+            continue
+        if has < each and resource == "GPU":
+            return f"--device cuda: {place} has no GPU: give --device auto or cpu"
+        remedy = "lower it, or give --device cpu" if resource == "GPU" else "lower it"
+        return f"--num-learners {num_learners} needs {needed:g} {resource}s, {place} has {has:g}: {remedy}"
+    return None
+
+
+def _this_machine() -> dict[str, float]:
+    import torch
+
+    return {"CPU": _cores(), "GPU": torch.cuda.device_count()}
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _attach(address: str, verbose: bool) -> None:
+    remedy = "give HOST:PORT as `ray start` prints it, or unset RAY_ADDRESS to train on this machine alone"
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        try:  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except (OSError, ValueError) as error:
+            raise UserError(f"RAY_ADDRESS {address}: no cluster answers there ({error}): {remedy}") from error
+    try:
+        _init(verbose, address=address)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"RAY_ADDRESS {address}: Ray cannot attach to it ({error}): {remedy}; where the cluster asks for "
+            "a token, export RAY_AUTH_MODE=token"
+        ) from error
+
+
+def _init(verbose: bool, **options: Any) -> None:
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if not verbose:
+        options |= {"logging_level": "ERROR", "log_to_driver": False}
+    with _our_sigterm():
+        try:
+            ray.init(**options)
+        except SystemExit:
+            raise Terminated from None  # by the handler that ray.init puts in place of ours
+
+
+@contextmanager
+def _our_sigterm() -> Iterator[None]:
+    """Ray puts a handler of its own in place of ours when it starts, and none when it ends."""
+    ours = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, ours)
+
+
+def _wait_for_room(num_learners: int, device: Device, place: str, say: Callable[[str], None]) -> None:
+    """Return when the learners could start; a reservation on trial, which an autoscaler sees too."""
+    room = placement_group([learner_resources(device)] * num_learners)
+    try:
+        if room.wait(PATIENCE):
+            return
+        while True:
+            free = ray.available_resources()
+            said = (
+                f"{each * num_learners:g} {resource}s (free now: {free.get(resource, 0):g})"
+                for resource, each in learner_resources(device).items()
+            )
+            say(f"waiting for {' and '.join(said)} on {place}")
+            if room.wait(REMINDER):
+                return
+    finally:
+        remove_placement_group(room)

@@ -1,0 +1,160 @@
+"""The MLflow runs of a workflow: one parent, and a child for every stage that is not reused."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+from raysq.config import flatten
+from raysq.data.shards import Corpus
+from raysq.files import replace_json, write_lines
+from raysq.recipe import PlannedStage, Recipe, TrainingConfig
+from raysq.records import RESULT, SETTINGS, STAGE, write_plan
+from raysq.tracking import Point, RunStatus, Tracker, source_tags, without_credentials
+from raysq.training.state import read_result
+
+_log = logging.getLogger(__name__)
+
+
+class Runs:
+    """Runs that a repeated command finds again: no restart leaves one open, or opens a second."""
+
+    def __init__(
+        self, tracker: Tracker, recipe: Recipe, config: TrainingConfig, corpus: Corpus, output: Path
+    ) -> None:
+        self._tracker = tracker
+        uri = config.tracking_uri and without_credentials(config.tracking_uri)
+        self._config = config.model_copy(update={"tracking_uri": uri})  # what is written of it
+        self._corpus = corpus
+        self._output = output
+        self._name = f"{config.task} seed {config.seed}"
+        self._tags = {
+            "raysq.recipe": recipe.name,
+            "raysq.task": config.task,
+            "raysq.seed": str(config.seed),
+            "raysq.data": corpus.digest,
+            **source_tags(Path(__file__).parent.parent),
+        }
+        self._recipe = recipe
+        self.parent_id = ""
+
+    def open(self, stages: list[PlannedStage]) -> None:
+        """Open the workflow's run and those of its stages, or open again those of an interrupted command."""
+        noted = self._output / "run_id"
+        reused = {f"raysq.reused.{s.spec.name}": str(s.record["run_id"]) for s in stages if s.reused}
+        earlier = noted.read_text().strip() if noted.exists() else ""
+        if earlier and self._tracker.reopen(earlier):
+            self.parent_id = earlier
+        else:
+            tags = {**self._tags, "raysq.level": "workflow", **reused}
+            name = f"{self._recipe.name} {self._name}"
+            self.parent_id = self._tracker.create_run(name, tags, flatten(self._config))
+            write_lines(noted, [self.parent_id])
+        write_plan(self._output, self._recipe.name, {s.spec.name: s.spec.folder for s in stages})
+        # absolute: the command line that names this file works from anywhere
+        store, data = stages[0].spec.folder.parent, self._corpus.folder
+        uri = without_credentials(self._tracker.uri)
+        places = {"output_dir": self._output, "store_dir": store, "data_dir": data, "tracking_uri": uri}
+        settings = self._config.model_copy(update=places).model_dump(mode="json")
+        replace_json(self._output / SETTINGS, settings)
+        self._tracker.log_artifact(self.parent_id, self._output / SETTINGS)
+        self._tracker.log_artifact(self.parent_id, self._corpus.folder / "manifest.json")
+        for stage in stages:
+            if not stage.reused:
+                self._open_stage(stage)
+
+    def _open_stage(self, stage: PlannedStage) -> None:
+        run_id = stage.record.get("run_id")
+        if not (run_id and self._tracker.reopen(run_id)):
+            config = self._config
+            parts = (
+                (stage.spec.name, flatten(stage.spec.algorithm)),
+                ("network", flatten(config.network)),
+                ("decoding", flatten(config.decoding)),
+            )
+            params = {f"{part}.{key}": value for part, values in parts for key, value in values.items()}
+            tags = {
+                **self._tags,
+                "raysq.level": "stage",
+                "raysq.stage": stage.spec.name,
+                "raysq.algorithm": type(stage.spec.algorithm).__name__,
+                "raysq.identity": stage.identity,
+                "raysq.folder": str(stage.spec.folder),
+                "raysq.checkpoints": str(stage.spec.folder / "checkpoints"),
+            }
+            name = f"{stage.spec.name} {self._name}"
+            params["seed"] = config.seed
+            stage.record["run_id"] = self._tracker.create_run(name, tags, params, parent_id=self.parent_id)
+        stage.write_record()
+
+    def close(self, stages: list[PlannedStage], status: RunStatus) -> None:
+        """End every open run; a stage that finished keeps its results whatever came after it.
+
+        The first call that MLflow does not take is the last: each could wait for its time-out. Repeating the
+        command makes up for the rest. Reused stages come last: theirs are runs of earlier commands.
+        """
+        if not self.parent_id:
+            return  # nothing was opened
+        mine = [stage for stage in stages if not stage.reused]
+        earlier = [stage for stage in stages if stage.reused]
+        ended = all(self._end(stage, status) for stage in mine) and self._tracker.finish(
+            self.parent_id, status
+        )
+        if ended and status == "FINISHED":
+            (self._output / "run_id").unlink(missing_ok=True)
+        complete = (
+            ended
+            and all(self._attach_results(stage) for stage in mine if _finished(stage))
+            and all(self._end_finished(stage) and self._attach_results(stage) for stage in earlier)
+        )
+        if not complete:
+            _log.warning("MLflow does not have all of these runs; the same command brings the rest")
+
+    def _end(self, stage: PlannedStage, status: RunStatus) -> bool:
+        """Scores and status of a stage's run; False where MLflow is away."""
+        if _finished(stage):
+            return self._end_finished(stage)
+        if "run_id" not in stage.record:
+            return True
+        began = (stage.spec.folder / "journal.jsonl").exists()
+        return self._tracker.finish(stage.record["run_id"], status if began else "KILLED")
+
+    def _end_finished(self, stage: PlannedStage) -> bool:
+        run_id, result = stage.record["run_id"], read_result(stage.spec.folder)
+        now = int(time.time() * 1000)
+        points = [
+            Point(f"{split}_best/{name}", value, result["updates"], now)
+            for split in ("dev", "test")
+            for name, value in result[split].items()
+            if isinstance(value, float)
+        ]
+        headline = [
+            Point(f"{stage.spec.name}/{point.name}", point.value, 0, now)
+            for point in points
+            if point.name in ("test_best/bleu", "test_best/sample_bleu")
+        ]
+        if not self._tracker.log_results(self.parent_id, headline):
+            return False
+        return bool(stage.record.get("closed")) or (
+            self._tracker.log_results(run_id, points)
+            and self._tracker.finish(run_id, "FINISHED", {"raysq.state": result["state"]})
+        )
+
+    def _attach_results(self, stage: PlannedStage) -> bool:
+        """Hypotheses and records of a finished stage, after which its run is complete; False where not."""
+        if stage.record.get("closed"):
+            return True
+        run_id, folder = stage.record["run_id"], stage.spec.folder
+        texts = sorted((folder / "hypotheses").glob("*.txt"))
+        attached = all(self._tracker.log_artifact(run_id, text, "hypotheses") for text in texts) and all(
+            self._tracker.log_artifact(run_id, folder / name) for name in (RESULT, STAGE)
+        )
+        if attached:
+            stage.record["closed"] = True
+            stage.write_record()
+        return attached
+
+
+def _finished(stage: PlannedStage) -> bool:
+    return (stage.spec.folder / RESULT).exists()

@@ -1,0 +1,100 @@
+import os
+import re
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+import ray
+
+from raysq.cluster.connection import chosen_device, connection, shortage, stop
+from raysq.config import UserError, WorkflowConfig
+from raysq.workflow import main
+from workflows.mle import RECIPE
+
+CORES = len(os.sched_getaffinity(0))
+
+
+@pytest.fixture(autouse=True)
+def no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def never(line: str) -> None:
+    pytest.fail(f"said {line}")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "gpus", "chosen"),
+    [("auto", 0, "cpu"), ("auto", 1, "cuda"), ("cpu", 4, "cpu"), ("cuda", 0, "cuda")],
+)
+def test_auto_takes_gpus_where_there_are_any(wanted, gpus, chosen) -> None:
+    assert chosen_device(wanted, {"CPU": 8.0, "GPU": gpus}) == chosen
+    assert chosen_device("auto", {"CPU": 8.0}) == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("num_learners", "device", "there", "lacking"),
+    [
+        (4, "cpu", {"CPU": 4.0}, None),
+        (5, "cpu", {"CPU": 4.0, "GPU": 8.0}, "--num-learners 5 needs 5 CPUs, it has 4: lower it"),
+        (1, "cpu", {"memory": 1e9}, "--num-learners 1 needs 1 CPUs, it has 0: lower it"),
+        (2, "cuda", {"CPU": 2.0, "GPU": 2.0}, None),
+        (
+            2,
+            "cuda",
+            {"CPU": 8.0, "GPU": 1.0},
+            "--num-learners 2 needs 2 GPUs, it has 1: lower it, or give --device cpu",
+        ),
+        (2, "cuda", {"CPU": 1.0, "GPU": 2.0}, "--num-learners 2 needs 2 CPUs, it has 1: lower it"),
+        (1, "cuda", {"CPU": 8.0}, "--device cuda: it has no GPU: give --device auto or cpu"),
+    ],
+)
+def test_shortage(num_learners, device, there, lacking) -> None:
+    assert shortage(num_learners, device, there, "it") == lacking
+
+
+def test_on_this_machine_nothing_is_started_to_find_room() -> None:
+    config = WorkflowConfig(num_learners=CORES, device="cpu")
+    attached = ray.is_initialized()
+    with connection(config, never) as device:
+        assert device == "cpu"
+        assert ray.is_initialized() == attached
+
+
+def test_waiting_does_not_help_where_this_machine_lacks_cores() -> None:
+    config = WorkflowConfig(num_learners=CORES + 1, device="cpu", wait_for_resources=True)
+    said = f"--num-learners {CORES + 1} needs {CORES + 1} CPUs, this machine has {CORES}: lower it"
+    with pytest.raises(UserError, match=f"^{said}$"), connection(config, never):
+        pass
+
+
+def test_too_many_learners_are_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [f"--num-learners={CORES + 1}", "--device=cpu", f"--output-dir={tmp_path / 'a' / 'run'}"]
+    assert main(RECIPE, None, options) == 2
+    assert capsys.readouterr().err.startswith(f"error: --num-learners {CORES + 1} needs ")
+    assert not (tmp_path / "a").exists()
+
+
+def test_sigterm_is_ours_again_when_ray_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        monkeypatch.setattr(ray, "shutdown", lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+        stop()
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "http://127.0.0.1:{port}", "nowhere"])
+def test_an_address_where_no_cluster_answers_is_named(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound, not listening: a connection is refused
+        address = address.format(port=unused.getsockname()[1])
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        said = f"^RAY_ADDRESS {re.escape(address)}: no cluster answers there .* unset RAY_ADDRESS"
+        with pytest.raises(UserError, match=said), connection(WorkflowConfig(), never):
+            pass
