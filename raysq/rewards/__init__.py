@@ -3,17 +3,23 @@
 A reward trains, a metric reports: corpus BLEU is in ``raysq.evaluation``.
 """
 
-from raysq.rewards.base import PackedReferences, RewardFunction, pack
+from raysq.rewards.base import ExtensionRewards, PackedReferences, RewardFunction, pack
 from raysq.rewards.bleu import BleuVariant, SentenceBleu, prefix_bleu
+from raysq.rewards.edit import EditDistance, Hamming
+from raysq.rewards.rouge import Rouge
 from raysq.rewards.scoring import LocalScorer, PendingRewards, RewardScorer
 
 __all__ = [
     "BleuVariant",
+    "EditDistance",
+    "ExtensionRewards",
+    "Hamming",
     "LocalScorer",
     "PackedReferences",
     "PendingRewards",
     "RewardFunction",
     "RewardScorer",
+    "Rouge",
     "SentenceBleu",
     "pack",
     "prefix_bleu",

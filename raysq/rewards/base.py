@@ -32,6 +32,28 @@ class RewardFunction(Protocol):
         """Payoff of the empty prefix [N], which the first word's reward is measured from."""
         ...
 
+    def extension_rewards(
+        self, prefixes: NDArray[np.int32], lengths: NDArray[np.int64], references: PackedReferences
+    ) -> ExtensionRewards:
+        """What each word would earn as the next one of prefixes [N, T] of ``lengths`` [N] words (0..T)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExtensionRewards:
+    """R(y_{1:t} + w) - R(y_{1:t}) of every word w, unscaled; sparse: the words not listed all earn the same.
+
+    eos earns 0 (the payoff of a prefix is that of the sequence it ends) and is not among the words.
+    """
+
+    words: NDArray[np.int32]
+    """[N, K] distinct words, padded with pad: those of the references (no unk where it matches nothing), and
+    those of the prefix where a word that is there already earns otherwise than a new one."""
+    rewards: NDArray[np.float64]
+    """[N, K] what each of them earns; 0 at padding."""
+    default: NDArray[np.float64]
+    """[N] what any other word earns."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedReferences:

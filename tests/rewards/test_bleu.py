@@ -1,6 +1,7 @@
 import itertools
 import math
-import pickle
+import sys
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,12 +9,11 @@ from pydantic import ValidationError
 from sacrebleu.metrics import BLEU
 
 from raysq.rewards import SentenceBleu, pack, prefix_bleu
-from raysq.rewards.base import PackedReferences
-from raysq.rewards.bleu import prefix_bleu_kernel
+from raysq.rewards.bleu import BleuVariant
 from raysq.rewards.plain import clipped_matches, plain_prefix_bleu, plain_sentence_bleu
 from raysq.types import UNK
 
-VARIANTS = ("lin_och_all", "lin_och_n2")
+VARIANTS = get_args(BleuVariant)
 Pair = tuple[list[int], list[list[int]]]
 
 
@@ -65,16 +65,17 @@ def padded(pairs: list[Pair]):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("match_unknown", [False, True])
-def test_kernel_equals_plain_twin(variant, match_unknown):
-    pairs = random_pairs(2000, seed=1) + adversarial_pairs()
+@pytest.mark.parametrize(("match_unknown", "brevity_penalty"), [(False, True), (True, True), (False, False)])
+def test_kernel_equals_plain_twin(variant, match_unknown, brevity_penalty):
+    pairs = random_pairs(300, seed=1) + adversarial_pairs()[:: 1 if variant == "lin_och_all" else 5]
     hypotheses, references, lengths = padded(pairs)
-    scores = prefix_bleu(hypotheses, references, lengths, variant=variant, match_unknown=match_unknown)
+    options = {"variant": variant, "match_unknown": match_unknown, "brevity_penalty": brevity_penalty}
+    scores = prefix_bleu(hypotheses, references, lengths, **options)
     for row, (hypothesis, of_one) in zip(scores, pairs, strict=True):
-        plain = plain_prefix_bleu(hypothesis, of_one, variant=variant, match_unknown=match_unknown)
+        plain = plain_prefix_bleu(hypothesis, of_one, **options)
         last = plain[-1] if plain else 0.0
         expected = plain + [last] * (len(row) - len(plain))
-        np.testing.assert_allclose(row, expected, rtol=1e-13, atol=0, err_msg=f"{hypothesis} {of_one}")
+        np.testing.assert_allclose(row, expected, rtol=2e-13, atol=0, err_msg=f"{hypothesis} {of_one}")
 
 
 def test_unknown_option_changes_scores():
@@ -139,6 +140,133 @@ def test_correct_prefixes_pay_the_brevity_penalty_only():
     assert scores[[4, 9, 18, 19]] == pytest.approx([0.049787, 0.367879, 0.948729, 1.0], abs=1e-6)
 
 
+def test_short_pairs_of_the_design():
+    assert bleu([11, 12, 19, 14, 15], [11, 12, 13, 14, 15]) == pytest.approx(0.451801, abs=1e-6)
+    assert bleu([19], [11, 12, 13]) == pytest.approx(0.113803, abs=1e-6)
+    reference = list(range(11, 31))
+    assert prefix_bleu([reference], [[reference]])[0, 0] == pytest.approx(5.6e-9, abs=1e-10)
+
+
+def test_every_variant_by_hand():
+    """Matches 4, 2, 1, 0 of 6, 5, 4, 3 candidates; the reference is two words longer: BP = exp(-2/6)."""
+    hypothesis, reference = [11, 12, 13, 91, 92, 16], [11, 12, 13, 14, 15, 16, 17, 18]
+    expected = {
+        "lin_och_all": (5 / 7 * 3 / 6 * 2 / 5 * 1 / 4) ** 0.25 * math.exp(-2 / 6),
+        "lin_och_n2": (4 / 6 * 3 / 6 * 2 / 5 * 1 / 4) ** 0.25 * math.exp(-2 / 6),
+        "mixer": (5 / 7 * 3 / 6 * 2 / 5 * 1 / 4) ** 0.25 * math.exp(1 - 9 / 6),
+        "nltk_m0_32": (4 / 6 * 2 / 5 * 1 / 4) ** 0.25 * math.exp(-2 / 6),
+        "nltk_m0_33": (4 / 6 * 2 / 5 * 1 / 4) ** 0.25 * sys.float_info.min**0.25 * math.exp(-2 / 6),
+        "nltk_m3": (4 / 6 * 2 / 5 * 1 / 4 * 1 / 2 / 3) ** 0.25 * math.exp(-2 / 6),
+        "bso": (4 / 6 * 2 / 5 * 1 / 4 * 1 / 2 / 3) ** 0.25 * math.exp(-2 / 6),
+    }
+    literal = [0.3114911, 0.3061645, 0.2636715, 0.3640930, 4.446809e-78, 0.2326347, 0.2326347]
+    for (variant, value), number in zip(expected.items(), literal, strict=True):
+        assert bleu(hypothesis, reference, variant=variant) == pytest.approx(value, rel=1e-13), variant
+        assert value == pytest.approx(number, rel=1e-6, abs=0), variant
+
+
+def test_variants_of_short_hypotheses_by_hand():
+    """Matches 1, 0 of 2, 1 candidates, none of orders 3 and 4."""
+    scores = {variant: bleu([11, 19], [11, 12, 13], variant=variant) for variant in VARIANTS}
+    brevity = math.exp(1 - 3 / 2)
+    assert scores == {
+        "lin_och_all": pytest.approx((2 / 3 * 1 / 2) ** 0.25 * brevity),
+        "lin_och_n2": pytest.approx((1 / 2 * 1 / 2) ** 0.25 * brevity),
+        "mixer": pytest.approx((2 / 3 * 1 / 2) ** 0.5 * math.exp(1 - 4 / 2)),  # orders 1 and 2
+        "nltk_m0_32": pytest.approx(0.5**0.25 * brevity),
+        "nltk_m0_33": pytest.approx(0.5**0.25 * sys.float_info.min**0.75 * brevity, rel=1e-12, abs=0),
+        "nltk_m3": pytest.approx((1 / 2 * 1 / 2 * 1 / 4 * 1 / 8) ** 0.25 * brevity),
+        "bso": pytest.approx((1 / 2 * 1 / 2) ** 0.25 * brevity),  # an order without candidates is 1
+    }
+
+
+def test_variants_without_any_match():
+    scores = {variant: bleu([11, 12, 13, 14], [21, 22], variant=variant) for variant in VARIANTS}
+    assert scores == {
+        "lin_och_all": pytest.approx((1 / 5 * 1 / 4 * 1 / 3 * 1 / 2) ** 0.25),
+        "lin_och_n2": 0.0,
+        "mixer": pytest.approx((1 / 5 * 1 / 4) ** 0.5),  # the reference has no orders 3 and 4
+        "nltk_m0_32": 0.0,
+        "nltk_m0_33": 0.0,
+        "nltk_m3": 0.0,
+        "bso": pytest.approx((1 / 2 / 4 * 1 / 4 / 3 * 1 / 8 / 2 * 1 / 16) ** 0.25),
+    }
+
+
+def test_without_brevity_penalty_a_correct_prefix_has_everything():
+    reference = list(range(11, 31))
+    scores = prefix_bleu([reference], [[reference]], brevity_penalty=False)
+    assert (scores == 1.0).all()
+    assert bleu([11, 91], reference, brevity_penalty=False) == pytest.approx((2 / 3 * 1 / 2) ** 0.25)
+
+
+def extension_rewards(pairs: list[Pair], **options):
+    prefixes, references, lengths = padded(pairs)
+    return SentenceBleu(**options).extension_rewards(prefixes.astype(np.int32), lengths, pack(references))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("match_unknown", "brevity_penalty"), [(False, True), (True, True), (False, False)])
+def test_extension_rewards_equal_brute_force_over_the_vocabulary(variant, match_unknown, brevity_penalty):
+    options = {"variant": variant, "match_unknown": match_unknown, "brevity_penalty": brevity_penalty}
+    pairs = random_pairs(60, seed=4) + adversarial_pairs()[::13]
+    extensions = extension_rewards(pairs, **options)
+    for i, (prefix, references) in enumerate(pairs):
+        words = extensions.words[i][extensions.words[i] != 0].tolist()
+        known = {word for reference in references for word in reference if match_unknown or word != UNK}
+        assert sorted(words) == sorted(known)
+        assert (extensions.rewards[i, len(words) :] == 0).all()
+        rewards = dict(zip(words, extensions.rewards[i], strict=False))
+        now = plain_sentence_bleu(prefix, references, **options)
+        for word in range(UNK, 16):
+            expected = plain_sentence_bleu([*prefix, word], references, **options) - now
+            assert rewards.get(word, extensions.default[i]) == pytest.approx(expected, abs=1e-13), (
+                prefix,
+                references,
+                word,
+            )
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_extension_rewards_add_up_to_the_score(variant):
+    hypothesis, references = [11, 12, 11, 12, 13, UNK, 19, 11], [[11, 12, 13, 11, 12], [12, 13, UNK]]
+    extensions = extension_rewards(
+        [(hypothesis[:t], references) for t in range(len(hypothesis))], variant=variant
+    )
+    total = 0.0
+    for t, word in enumerate(hypothesis):
+        rewards = dict(zip(extensions.words[t].tolist(), extensions.rewards[t], strict=True))
+        total += rewards.get(word, extensions.default[t])
+    assert total == pytest.approx(bleu(hypothesis, *references, variant=variant), abs=1e-14)
+
+
+def test_extension_rewards_after_correct_prefixes():
+    """The table of the design: 20 distinct words, the prefix right so far; next word right or a miss."""
+    reference = list(range(11, 31))
+    lengths = (1, 2, 5, 10, 19)
+    extensions = extension_rewards([(reference[:t], [reference]) for t in lengths])
+    right = [extensions.rewards[i, t] for i, t in enumerate(lengths)]
+    np.testing.assert_allclose(right, [0.000123, 0.003336, 0.047185, 0.073354, 0.051271], atol=6e-7)
+    np.testing.assert_allclose(
+        extensions.default, [0.000094, 0.002323, 0.028674, 0.030820, -0.000186], atol=6e-7
+    )
+    free = extension_rewards([([11], [reference])], brevity_penalty=False)
+    assert free.rewards[0, 1] == 0.0
+    assert free.default[0] == pytest.approx(-0.240, abs=5e-4)
+
+
+def test_extension_rewards_of_nothing():
+    extensions = extension_rewards([([], [[11, 12]]), ([11], [[]]), ([], [[]])])
+    assert extensions.words.tolist() == [[11, 12], [0, 0], [0, 0]]
+    half = 0.5**0.25
+    np.testing.assert_allclose(extensions.rewards, [[math.exp(-1)] * 2, [0, 0], [0, 0]])
+    np.testing.assert_allclose(extensions.default, [half * math.exp(-1), (1 / 6) ** 0.25 - half, half])
+    none = SentenceBleu().extension_rewards(np.empty((0, 4), np.int32), np.empty(0, np.int64), pack([]))
+    assert none.words.shape == none.rewards.shape == (0, 0)
+    with pytest.raises(ValueError, match="1 prefixes but references for 2"):
+        SentenceBleu().extension_rewards(np.array([[11]], np.int32), np.array([1]), pack([[[11]], [[12]]]))
+
+
 def test_repeated_words_are_clipped():
     """Papineni et al. (2002): "the the the the the the the" has 2 of its 7 words right."""
     the, cat, sat, on, mat = 11, 12, 13, 14, 15
@@ -190,57 +318,12 @@ def test_missing_lengths_take_trailing_pads_off_only():
         ([[11]], [[[11]]], {"lengths": [-1]}, "lengths must lie in 0..1"),
         ([[11]], [[[11]]], {"lengths": [1, 1]}, "lengths must be 1 integers"),
         ([[11]], [[[11]]], {"lengths": [1.0]}, "lengths must be 1 integers"),
-        ([[11]], [[[11]]], {"variant": "bleu"}, "choose one of lin_och_all, lin_och_n2"),
+        ([[11]], [[[11]]], {"variant": "bleu"}, "choose one of lin_och_all, lin_och_n2, mixer"),
     ],
 )
 def test_mistakes_are_named(hypotheses, references, options, message):
     with pytest.raises(ValueError, match=message):
         prefix_bleu(hypotheses, references, **options)
-
-
-def test_one_compilation_serves_every_array():
-    """Read-only arrays come from Ray; a second signature would cost a compilation in mid-training."""
-    hypotheses = np.array([[11, 12, 13], [11, 13, 0]])
-    references = [[np.array([11, 12])], [[11], (13, 11)]]
-    expected = prefix_bleu(hypotheses, references)
-    frozen = hypotheses.astype(np.int32)
-    frozen.flags.writeable = False
-    wide = np.zeros((2, 6), np.int64)
-    wide[:, ::2] = hypotheses
-    unaligned = np.frombuffer(b"." + frozen.tobytes(), np.int32, offset=1).reshape(2, 3)
-    for same in (frozen, np.asfortranarray(frozen), wide[:, ::2], unaligned, hypotheses.tolist()):
-        assert (prefix_bleu(same, references) == expected).all()
-        assert (prefix_bleu(same, references, np.array([3, 0, 2])[::2]) == expected).all()
-    packed = pickle.loads(pickle.dumps(pack(references)))
-    reward = pickle.loads(pickle.dumps(SentenceBleu()))
-    assert (reward.prefix_scores(frozen, np.array([3, 2], np.int32), packed) == expected).all()
-    assert len(prefix_bleu_kernel.signatures) == 1
-
-
-def test_packed_references_are_cut_by_hypothesis():
-    references = [[[11, 12], [13]], [[14]], [[], [15, 16, 17]]]
-    packed = pack(references)
-    assert packed.own_lengths.tolist() == [2, 1, 0]
-    part = packed.between(1, 3)
-    again = pack(references[1:])
-    assert len(part) == 2
-    assert part.tokens.tolist() == again.tokens.tolist() == [14, 15, 16, 17]
-    assert part.offsets.tolist() == again.offsets.tolist() == [0, 1, 1, 4]
-    assert part.starts.tolist() == again.starts.tolist() == [0, 1, 3]
-    assert len(packed.between(2, 2)) == 0
-
-
-def test_packed_references_that_lead_outside_are_refused():
-    tokens, offsets, starts = np.arange(3, dtype=np.int32), np.array([0, 3]), np.array([0, 1])
-    PackedReferences(tokens, offsets, starts)
-    with pytest.raises(ValueError, match="offsets must run from 0 to 3"):
-        PackedReferences(tokens, np.array([0, 4]), starts)
-    with pytest.raises(ValueError, match="starts must run from 0 to 1"):
-        PackedReferences(tokens, offsets, np.array([0, 2]))
-    with pytest.raises(ValueError, match="must not decrease"):
-        PackedReferences(tokens, np.array([0, 5, 3]), np.array([0, 2]))
-    with pytest.raises(ValueError, match="int32 tokens"):
-        PackedReferences(tokens.astype(np.int64), offsets, starts)
 
 
 def test_sentence_bleu_is_a_checked_setting():

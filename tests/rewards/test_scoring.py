@@ -92,7 +92,7 @@ def test_default_float_type_is_taken():
     finally:
         torch.set_default_dtype(torch.float32)
     assert rewards.token.dtype == torch.float64
-    assert rewards.sequence.item() == plain_sentence_bleu([11, 12], [[11, 13]])
+    assert rewards.sequence.item() == pytest.approx(plain_sentence_bleu([11, 12], [[11, 13]]), rel=1e-15)
 
 
 def test_local_scoring_counts_as_waiting():

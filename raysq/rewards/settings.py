@@ -1,0 +1,54 @@
+"""Which reward trains, as settings."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from raysq.config import Config
+from raysq.rewards.base import RewardFunction
+from raysq.rewards.bleu import BleuVariant, SentenceBleu
+from raysq.rewards.edit import EditDistance, Hamming
+from raysq.rewards.rouge import Rouge, RougeScore, RougeVariant
+
+OF_ONE_REWARD = {"bleu": "bleu", "brevity_penalty": "bleu", "rouge": "rouge", "rouge_variant": "rouge"}
+"""Settings that one reward alone has, and its name."""
+
+
+class RewardSettings(Config):
+    """The reward of samples: sentence BLEU of Dai et al. 2018, unless told otherwise."""
+
+    name: Literal["bleu", "rouge", "edit_distance", "hamming"] = "bleu"
+    """Sentence BLEU, ROUGE, minus the edit distance or minus the Hamming distance."""
+    bleu: BleuVariant = "lin_och_all"
+    """Smoothing of sentence BLEU."""
+    brevity_penalty: bool = True
+    """Whether sentence BLEU punishes hypotheses shorter than the reference."""
+    rouge: RougeScore = "sum"
+    """Which ROUGE F; sum adds ROUGE-1, ROUGE-2 and ROUGE-L."""
+    rouge_variant: RougeVariant = "rouge155"
+    """As ROUGE-1.5.5 counts, or as the package rouge 0.2.1 did (Tan et al. 2019)."""
+    match_unknown: bool = False
+    """Whether unk matches unk (released code of Dai et al. 2018)."""
+    scale_by_length: bool = True
+    """Multiply the rewards by token by the words of the pair's own reference (Dai et al. 2018)."""
+
+    @model_validator(mode="after")
+    def _settings_of_the_chosen_alone(self) -> Self:
+        for setting, name in OF_ONE_REWARD.items():
+            if name != self.name:
+                self.refuse_change(setting, f"unless `name` is {name}")
+        return self
+
+    def function(self) -> RewardFunction:
+        """The reward function these settings mean."""
+        if self.name == "rouge":
+            return Rouge(score=self.rouge, variant=self.rouge_variant, match_unknown=self.match_unknown)
+        if self.name == "edit_distance":
+            return EditDistance(match_unknown=self.match_unknown)
+        if self.name == "hamming":
+            return Hamming(match_unknown=self.match_unknown)
+        return SentenceBleu(
+            variant=self.bleu, match_unknown=self.match_unknown, brevity_penalty=self.brevity_penalty
+        )
