@@ -227,9 +227,10 @@ def _read_task_defaults(defaults: Mapping[str, object], options: Options) -> dic
     given = {}
     for key, value in defaults.items():
         if key in options:
-            given[key] = Given(value, f"{key} = {as_typed(value)} in the task's defaults")
+            given[key] = Given(value, f"{key} = {as_typed(value)} in the defaults of task or preset")
         elif key.rpartition(".")[0] in sections:
-            raise UserError(f"unknown key {key} in the task's defaults{_suggestion(key, options, str)}")
+            suggestion = _suggestion(key, options, str)
+            raise UserError(f"unknown key {key} in the defaults of task or preset{suggestion}")
     return given
 
 

@@ -46,6 +46,16 @@ class Config(BaseModel):
         validate_default=True,
     )
 
+    def refuse_change(self, name: str, when: str) -> None:
+        """For model validators: what has no effect, a field or a section, must have its class's default.
+
+        Raises ValueError.
+        """
+        published = flatten(type(self).model_construct())
+        for key, value in flatten(self).items():
+            if (key == name or key.startswith(f"{name}.")) and value != published[key]:
+                raise ValueError(f"`{key}` has no effect {when}: leave it at {as_typed(published[key])}")
+
 
 def as_typed(value: object) -> str:
     """The value as one types it on the command line: ``true``, ``none``, ``0.9,0.999``."""
@@ -98,7 +108,9 @@ class NetworkConfig(Config):
     critic_embedding_range: float = Field(0.1, gt=0)
     """The critic's word vectors start uniform in plus or minus this: wide ones tell words apart sooner."""
     dropout: float = Field(0.3, ge=0, lt=1)
-    """Share of the policy's attention vector dropped in training; the critic has none."""
+    """Share of the policy's attention vector dropped in training; a critic has none."""
+    oracle_dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of the soft-Q oracle's attention vector dropped while it learns (VAML)."""
     init_range: float = Field(0.1, gt=0)
     """All other parameters start uniform in plus or minus this."""
 
@@ -146,6 +158,15 @@ class WorkflowConfig(Config):
     Ray."""
     num_reward_workers: int = Field(1, ge=1)
     """Processes that score samples; results do not depend on it."""
+    num_sample_workers: int = Field(1, ge=1)
+    """Processes that draw and score samples ahead of the learners, where there are such samples: proposals
+    around the references, and with sampling remote those of the policy. Results do not depend on it."""
+    sampling: Literal["learner", "remote"] = "learner"
+    """Where samples of the policy are drawn: by the learner between two updates, or by sample workers, which
+    with a max_staleness above 0 draw during the updates."""
+    max_staleness: int = Field(0, ge=0)
+    """How old the policy may be that samples are drawn from: a snapshot taken at every (max_staleness + 1)-th
+    update. 0 draws from the policy itself. [updates]"""
     gradient_accumulation: int = Field(1, ge=1)
     """Parts in which a learner works through its share of a batch, one after another, summing gradients: less
     memory; results change by rounding alone."""
@@ -164,6 +185,12 @@ class WorkflowConfig(Config):
     """Print the results only, no progress."""
     verbose: bool = False
     """Print more: Ray's own log lines too."""
+
+    @model_validator(mode="after")
+    def _workers_need_ray(self) -> WorkflowConfig:
+        if self.sampling == "remote" and not self.num_learners:
+            raise ValueError("`num_learners` must be above 0 with `sampling` remote")
+        return self
 
     @model_validator(mode="after")
     def _one_loudness(self) -> WorkflowConfig:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,10 +12,17 @@ import numpy as np
 import torch
 from sacrebleu.metrics.bleu import BLEU
 
-from raysq.algorithms import CriticTraining, Networks
-from raysq.algorithms.base import critic_head, policy_head, reference_samples
-from raysq.algorithms.critic import Rows, critic_features, policy_features
-from raysq.algorithms.randomness import Randomness
+from raysq.algorithms import Networks
+from raysq.algorithms.base import (
+    Predicted,
+    Residual,
+    critic_head,
+    critic_input,
+    policy_head,
+    reference_samples,
+)
+from raysq.algorithms.moment import Moment
+from raysq.algorithms.rows import Rows, critic_features, policy_features
 from raysq.config import DecodingConfig
 from raysq.data.batches import collate, evaluation_batches
 from raysq.data.corpus import SplitName
@@ -25,10 +32,13 @@ from raysq.losses import chosen_q, cross_entropy, state_value, td_targets, vocab
 from raysq.models import Seq2Seq
 from raysq.rewards import SentenceBleu
 from raysq.rewards.scoring import LocalScorer
+from raysq.rewards.settings import RewardSettings
 from raysq.training.collective import Collective
-from raysq.types import SPECIALS, UNK, Batch
+from raysq.types import SPECIALS, UNK, Batch, Memory
 
 UNKNOWN = SPECIALS[UNK]
+CLOSING_SAMPLES = 5
+"""Samples a sentence in the closing evaluation's mean sample BLEU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,8 @@ class Evaluator:
     collective: Collective
     device: str
     seed: int
+    reward: RewardSettings
+    """What critics predict."""
 
     def batches(self, split: Split) -> list[Batch]:
         """This learner's share of a split, by length."""
@@ -88,33 +100,92 @@ class Evaluator:
         mine = parts[self.collective.rank :: self.collective.world_size]
         return [collate(split, ids).to(self.device) for ids in mine]
 
-    @torch.no_grad()
-    def decode(self, policy: Seq2Seq, split_name: SplitName) -> list[str]:
+    def decode(self, policy: Seq2Seq, split_name: SplitName, beam_size: int | None = None) -> list[str]:
         """Beam-search hypotheses of the whole split, in its order, as tokenised text."""
+
+        def encoded(batch: Batch) -> Memory:
+            return policy.encode(batch.source, batch.source_mask)
+
+        return self._decode(policy, encoded, split_name, beam_size or self.decoding.beam_size, 1.0)
+
+    @torch.no_grad()
+    def _decode(
+        self,
+        network: Seq2Seq,
+        encoded: Callable[[Batch], Memory],
+        split_name: SplitName,
+        beam_size: int,
+        temperature: float,
+    ) -> list[str]:
         split, vocabulary = self.corpus.splits[split_name], self.corpus.target_vocabulary
         found: list[tuple[int, str]] = []
         for batch in self.batches(split):
             results = beam_search(
-                policy,
-                policy.encode(batch.source, batch.source_mask),
-                beam_size=self.decoding.beam_size,
+                network,
+                encoded(batch),
+                beam_size=beam_size,
                 max_length=self.decoding.max_length,
                 length_exponent=self.decoding.length_normalisation,
+                temperature=temperature,
             )
             for example, hypotheses in zip(batch.example_ids.tolist(), results, strict=True):
                 found.append((example, " ".join(vocabulary.decode(hypotheses[0].tokens))))
         return [text for _, text in sorted(self.collective.gather(found))]
 
+    @torch.no_grad()
+    def oracle_scores(self, networks: Networks, algorithm: Residual, split_name: SplitName) -> dict[str, Any]:
+        """Corpus BLEU (``oracle_bleu``) of sequences decoded from softmax(Q / tau), given the reference.
+
+        And ``td_error``, the mean |TD error| on what ``algorithm`` draws: references and noisy copies.
+        """
+        assert networks.critic is not None
+        oracle, split = networks.critic, self.corpus.splits[split_name]
+
+        def encoded(batch: Batch) -> Memory:
+            return oracle.encode(*critic_input(batch))
+
+        hypotheses = self._decode(oracle, encoded, split_name, self.decoding.beam_size, algorithm.tau)
+        score = corpus_bleu(hypotheses, [split.target_text(i) for i in range(len(split))])
+        scorer = LocalScorer(self.reward.function(), self.reward.scale_by_length)
+        moment = Moment(self.seed, "evaluation", 0)
+        error, tokens = 0.0, 0.0
+        for batch in self.batches(split):
+            drawn = algorithm.draw(batch, networks, scorer.reward_function, moment)
+            rewards = scorer.submit(drawn, batch.references).result()
+            _, values = algorithm.residual(oracle, batch, drawn, rewards)
+            error += float(values["td_error"].abs().sum())
+            tokens += len(values["td_error"])
+        error, tokens = self.collective.sums([error, tokens], self.device)
+        return {
+            "oracle_bleu": score.bleu,
+            "oracle_length_ratio": score.length_ratio,
+            "td_error": error / tokens,
+        }
+
     def policy_scores(
-        self, policy: Seq2Seq, split_name: SplitName, *, num_samples: int = 1
+        self,
+        policy: Seq2Seq,
+        split_name: SplitName,
+        *,
+        closing: bool = False,
+        beam_size: int | None = None,
     ) -> tuple[dict[str, Any], list[str]]:
-        """Corpus BLEU of the decoded split, mean sentence BLEU of samples, perplexity; and the hypotheses."""
+        """Corpus BLEU of the decoded split, mean sentence BLEU of samples, perplexity; and the hypotheses.
+
+        ``closing``: more samples a sentence; ``beam_size``: another than that of the settings.
+        """
+        scores, hypotheses = self.decoded_scores(policy, split_name, beam_size)
+        num_samples = CLOSING_SAMPLES if closing else 1
+        return scores | self._sample_scores(policy, self.corpus.splits[split_name], num_samples), hypotheses
+
+    def decoded_scores(
+        self, policy: Seq2Seq, split_name: SplitName, beam_size: int | None = None
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Corpus BLEU of the decoded split, and the hypotheses."""
         split = self.corpus.splits[split_name]
-        hypotheses = self.decode(policy, split_name)
-        references = [split.target_text(i) for i in range(len(split))]
-        score = corpus_bleu(hypotheses, references)
-        samples = self._sample_scores(policy, split, num_samples)
-        return score.row() | samples, hypotheses
+        hypotheses = self.decode(policy, split_name, beam_size)
+        score = corpus_bleu(hypotheses, [split.target_text(i) for i in range(len(split))])
+        return score.row(), hypotheses
 
     @torch.no_grad()
     def _sample_scores(self, policy: Seq2Seq, split: Split, num_samples: int) -> dict[str, float]:
@@ -124,9 +195,9 @@ class Evaluator:
         for i, batch in enumerate(self.batches(split)):
             memory = policy.encode(batch.source, batch.source_mask)
             place = i * self.collective.world_size + self.collective.rank
-            randomness = Randomness(self.seed, "evaluation", place)
+            moment = Moment(self.seed, "evaluation", place)
             T = batch.longest_reference + 10
-            uniforms = randomness.uniforms("samples", batch, num_samples, T)
+            uniforms = moment.uniforms("samples", batch, num_samples, T)
             drawn = sample(policy, memory.repeat(num_samples), uniforms, num_per_example=num_samples)
             bleu += float(scorer.submit(drawn, batch.references).result().sequence.sum())
             words += float(drawn.lengths.sum())
@@ -149,23 +220,23 @@ class Evaluator:
 
     @torch.no_grad()
     def critic_scores(
-        self, networks: Networks, algorithm: CriticTraining, split_name: SplitName
+        self, networks: Networks, algorithm: Predicted, split_name: SplitName
     ) -> dict[str, Any]:
-        """How well the critic predicts: one sample a sentence, V from the online critic.
+        """How well the critic predicts the returns of what ``algorithm`` draws; V from the online critic.
 
         Returns:
             ``td_error`` mean |Qhat - Q|; ``explained`` the share of the variance of the Monte-Carlo return
             that Q explains, 1 - mean (G - Q)^2 / var G; ``correlation`` of Q and G, over all positions and
             by position; G_t = r_t + sum_{k > t} (r_k - tau log pi(y_k)), the return whose mean is Q.
         """
-        scorer = LocalScorer(SentenceBleu())
-        drawing = algorithm.model_copy(update={"num_samples": 1})
+        scorer = LocalScorer(self.reward.function(), self.reward.scale_by_length)
+        networks = replace(networks, delayed_policy=None)  # what is judged is the policy, not its past
         errors: list[float] = []
         points: list[tuple[int, float, float]] = []
         for i, batch in enumerate(self.batches(self.corpus.splits[split_name])):
             place = i * self.collective.world_size + self.collective.rank
-            randomness = Randomness(self.seed, "evaluation", place)
-            batch_errors, batch_points = _critic_points(drawing, networks, batch, randomness, scorer)
+            moment = Moment(self.seed, "evaluation", place)
+            batch_errors, batch_points = _critic_points(algorithm, networks, batch, moment, scorer)
             errors += batch_errors
             points += batch_points
         errors, points = self.collective.gather(errors), self.collective.gather(points)
@@ -191,15 +262,15 @@ class Evaluator:
 
 
 def _critic_points(
-    algorithm: CriticTraining,
+    algorithm: Predicted,
     networks: Networks,
     batch: Batch,
-    randomness: Randomness,
+    moment: Moment,
     scorer: LocalScorer,
 ) -> tuple[list[float], list[tuple[int, float, float]]]:
     """|TD error| of every row; (position, Q, Monte-Carlo return) of every word (eos earns nothing)."""
     critic, _ = networks.critics()
-    drawn = algorithm.draw(batch, networks, randomness)
+    drawn = algorithm.draw(batch, networks, scorer.reward_function, moment)
     rewards = scorer.submit(drawn, batch.references).result()
     rows = Rows.of(drawn)
     features = critic_features(critic, batch, drawn)
@@ -208,7 +279,7 @@ def _critic_points(
             state_value, tau=algorithm.target_tau(), restrict_forced_eos=algorithm.forced_eos == "restricted"
         ),
         (
-            policy_head(networks.policy, policy_features(networks.policy, batch, drawn)),
+            policy_head(networks.policy, policy_features(networks.policy, batch, drawn, moment)),
             critic_head(critic, features),
         ),
         rows=(rows.forced_eos, rows.tokens),

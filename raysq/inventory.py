@@ -36,7 +36,7 @@ from raysq.records import (
 from raysq.tracking import without_credentials
 from raysq.training import journal
 
-METRICS = ("bleu", "td_error")
+METRICS = ("greedy_bleu", "oracle_bleu", "bleu", "td_error")
 """Dev metrics by which the best checkpoint is chosen; the first that a stage has."""
 
 State = Literal[

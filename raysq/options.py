@@ -33,8 +33,8 @@ KINDS: dict[object, tuple[str, str]] = {
 """Of each type: what stands for a value in the help, and what a value must be, in words."""
 BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "multiple_of": "a multiple of"}
 PRECEDENCE = (
-    "The command line wins over --config FILE, the file over the task's defaults, and these over the "
-    "defaults shown above. Underscores may stand for hyphens."
+    "The command line wins over --config FILE, the file over a preset, a preset over the task's "
+    "defaults, and these over the defaults shown above. Underscores may stand for hyphens."
 )
 WIDTH = 80
 

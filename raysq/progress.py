@@ -67,14 +67,16 @@ def _total(stage: PlannedStage, num_examples: int) -> int:
 
 SHOWN = {
     "dev/bleu": "dev BLEU {:.2f}",
+    "dev/greedy_bleu": "dev greedy BLEU {:.2f}",
     "dev/sample_bleu": "sample BLEU {:.2f}",
     "dev/perplexity": "perplexity {:.2f}",
+    "dev/oracle_bleu": "oracle BLEU {:.2f}",
     "dev/td_error": "dev |TD error| {:.3f}",
     "dev/explained": "explained {:.2f}",
     "dev/correlation": "correlation {:.2f}",
     "train/nll": "loss {:.3f}",
     "train/td_error": "|TD error| {:.3f}",
-    "train/sample_bleu": "sample BLEU {:.1f}",
+    "train/payoff": "payoff {:.3f}",
     "train/tokens_per_second": "{:.0f} tokens/s",
 }
 

@@ -10,16 +10,30 @@ ERAC = Recipe("erac", stages=(
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from pydantic import create_model
+from pydantic import Field, create_model
 
-from raysq.algorithms import Algorithm, Mle
-from raysq.config import DecodingConfig, NetworkConfig, UserError, WorkflowConfig, digest, flatten
+from raysq.algorithms import Algorithm, CriticTraining, Mle
+from raysq.config import (
+    DecodingConfig,
+    NetworkConfig,
+    Scalar,
+    UserError,
+    WorkflowConfig,
+    as_typed,
+    digest,
+    flatten,
+)
 from raysq.files import replace_json
+from raysq.options import spelling
 from raysq.records import RESULT, STAGE, StageRecord, read_record
+from raysq.rewards.settings import RewardSettings
+from raysq.tasks import task_defaults
+from raysq.training.samples import staleness
 from raysq.training.stage import StageSpec
 from raysq.training.state import read_result
 
@@ -45,6 +59,8 @@ class TrainingConfig(WorkflowConfig):
     """Networks of all stages."""
     decoding: DecodingConfig = DecodingConfig()
     """Decoding of dev and test."""
+    reward: RewardSettings = RewardSettings()
+    """What samples earn."""
 
 
 class ControlledConfig(TrainingConfig):
@@ -63,14 +79,31 @@ class Recipe:
     stages: tuple[Stage, ...]
     control: Stage | None = None
     """Appended with ``--control``."""
+    reward: RewardSettings = field(default_factory=RewardSettings)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    presets: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
+    """Settings of a paper by dotted key, chosen with ``--preset NAME``; they win over the task's."""
+    must_agree: tuple[tuple[str, str], ...] = ()
+    """Settings of two stages, by dotted key, that mean one thing: refused where they differ."""
+    should_agree: tuple[tuple[str, str], ...] = ()
+    """The same, where a difference only deserves a warning."""
 
     def config_class(self) -> type[TrainingConfig]:
         """The workflow's settings: the common options and a section for every stage."""
-        sections = {s.name: (type(s.algorithm), s.algorithm) for s in self.stages}
+        sections: dict[str, Any] = {s.name: (type(s.algorithm), s.algorithm) for s in self.stages}
+        sections["reward"] = (RewardSettings, self.reward)
+        sections["decoding"] = (DecodingConfig, self.decoding)
+        if self.presets:
+            names = Literal[*self.presets]  # type: ignore[valid-type]
+            about = "Settings of a paper; each can still be changed."
+            sections["preset"] = (names | None, Field(None, description=about))
         base = ControlledConfig if self.control else TrainingConfig
-        fields = cast(dict[str, Any], sections)
-        made = create_model(f"{self.name.title()}Config", __base__=base, **fields)
+        made = create_model(f"{self.name.title()}Config", __base__=base, **sections)
         return cast(type[TrainingConfig], made)
+
+    def defaults(self, values: Mapping[str, object]) -> Mapping[str, Scalar]:
+        """The task's settings and over them the preset's, given the top-level values."""
+        return {**task_defaults(values), **self.presets.get(str(values.get("preset")), {})}
 
     def stages_of(self, config: TrainingConfig) -> list[Stage]:
         """The stages with their resolved settings, the control's taken from the stage it is like."""
@@ -81,6 +114,46 @@ class Recipe:
             algorithm = Mle.model_validate(schedule)
             stages.append(Stage(self.control.name, algorithm, self.control.policy, like=self.control.like))
         return stages
+
+    def check(self, config: TrainingConfig) -> None:
+        """Refuse what cannot be trained as it is set, before anything begins. Raises UserError."""
+        for difference in _differences(config, self.must_agree):
+            raise UserError(f"{difference}: give both the same value")
+        for stage in self.stages_of(config):
+            stale = staleness(stage.algorithm, config.max_staleness)
+            if stale and "delayed_policy" in stage.algorithm.following_rates():
+                raise UserError(
+                    f"--max-staleness {config.max_staleness}: stage {stage.name} draws its samples from a "
+                    "delayed policy of its own: give --max-staleness 0, or no delayed policy"
+                )
+            if stage.algorithm.whole_batch and (config.num_learners > 1 or config.gradient_accumulation > 1):
+                raise UserError(
+                    f"stage {stage.name} as it is set needs each batch in one piece: give --num-learners 1 "
+                    f"and --gradient-accumulation 1 (now {config.num_learners} and "
+                    f"{config.gradient_accumulation})"
+                )
+
+    def warnings(self, config: TrainingConfig, stage: str) -> list[str]:
+        """What a user should know of a stage's settings."""
+        of_stage = [pair for pair in self.should_agree if pair[1].startswith(f"{stage}.")]
+        return [f"{difference}: they should agree" for difference in _differences(config, of_stage)]
+
+
+def _differences(config: TrainingConfig, pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """One line for each pair of settings that differ, with their options and what they amount to."""
+    for pair in pairs:
+        one, other = (_amount(config, key) for key in pair)
+        if one != other:
+            yield f"{spelling(pair[0])} ({as_typed(one)}) and {spelling(pair[1])} ({as_typed(other)}) differ"
+
+
+def _amount(config: TrainingConfig, key: str) -> object:
+    """The value of a stage's setting; tau where there is a critic is that in what it learns."""
+    stage, name = key.split(".")
+    algorithm = getattr(config, stage)
+    if name == "tau" and isinstance(algorithm, CriticTraining):
+        return algorithm.target_tau()  # 0 without future entropy
+    return getattr(algorithm, name)
 
 
 Action = Literal["train", "resume", "reuse"]
@@ -96,6 +169,8 @@ class PlannedStage:
     action: Action
     record: dict[str, Any]
     """Content of stage.json: identity, settings, parents, run id."""
+    warnings: tuple[str, ...] = ()
+    """What a user should know of its settings."""
 
     @property
     def reused(self) -> bool:
@@ -132,6 +207,8 @@ def plan(
             "settings": flatten(stage.algorithm),
             "network": flatten(config.network),
             "decoding": flatten(config.decoding),
+            "reward": flatten(config.reward) if stage.algorithm.uses_rewards else {},
+            "max_staleness": staleness(stage.algorithm, config.max_staleness),
             "seed": config.seed,
             "data": data_digest,
             "parents": {role: parent.identity for role, parent in parents.items()},
@@ -154,7 +231,8 @@ def plan(
         action = _action(folder)
         known = action == "reuse" or (folder / STAGE).exists()
         record = _known_record(folder) if known else {"identity": identity, "version": version, **settings}
-        planned[stage.name] = PlannedStage(spec, identity, action, record)
+        warnings = recipe.warnings(config, stage.name)
+        planned[stage.name] = PlannedStage(spec, identity, action, record, tuple(warnings))
     return list(planned.values())
 
 

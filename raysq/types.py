@@ -44,11 +44,43 @@ class Batch:
     """Where this slice starts in the global batch."""
     longest_reference: int
     """Longest reference of the global batch, counted with bos and eos (the L of section 6)."""
+    word_counts: np.ndarray
+    """[V] how often each word of the target vocabulary occurs in the references of its split; int64."""
 
     def to(self, device: str) -> Batch:
         """The same batch with its tensors on ``device``."""
         names = ("example_ids", "source", "source_mask", "reference", "reference_mask")
         return replace(self, **{n: getattr(self, n).to(device, non_blocking=True) for n in names})
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """An encoded sequence, as the decoder needs it."""
+
+    states: Tensor
+    """[M, S, H]"""
+    keys: Tensor
+    """[M, S, H] what the attention compares queries with."""
+    mask: Tensor
+    """[M, S]"""
+    hidden: Tensor
+    """[M, H] first hidden state of the decoder."""
+    cell: Tensor
+    """[M, H] first cell state of the decoder."""
+
+    def repeat(self, times: int) -> Memory:
+        """Each row ``times`` times in a row: memory of the M = B N sequences of B examples."""
+        if times == 1:
+            return self
+        return Memory(*(getattr(self, name).repeat_interleave(times, 0) for name in self.__slots__))
+
+    def detach(self) -> Memory:
+        """The same without gradient."""
+        return Memory(*(getattr(self, name).detach() for name in self.__slots__))
+
+    def select(self, rows: Tensor) -> Memory:
+        """Rows [K] int64 of the memory."""
+        return Memory(*(getattr(self, name).index_select(0, rows) for name in self.__slots__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +101,17 @@ class Samples:
     num_per_example: int
     """N"""
     dropout_mask: Tensor | None = None
-    """[M, T, H] the scaled dropout mask of the pass that drew them, to be used again when teacher-forced."""
+    """[M, T, H] the scaled dropout mask of the pass that drew them, to be used again when teacher-forced:
+    ones where the policy drew without dropout. None: no policy drew them, and a mask is drawn then."""
+    memory: Memory | None = None
+    """B encoded sources of that pass, with their graph: a policy that drew need not read them again."""
+    from_reference: Tensor | None = None
+    """[M, T] True where the target was copied from the reference; None: nowhere, or not known."""
+    log_probs: Tensor | None = None
+    """[M, T] log-probability of each target under what drew it: the policy, unless another choice was made; 0
+    at padding, where eos was forced and where a token was given."""
+    log_proposal: Tensor | None = None
+    """[M] log q0(y | y*) of each sequence under the proposal that drew it; exact."""
 
     @property
     def lengths(self) -> Tensor:

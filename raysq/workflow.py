@@ -12,12 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from raysq.algorithms.moment import Moment
 from raysq.claim import claim
 from raysq.commandline import run_command
 from raysq.config import UserError
+from raysq.data.batches import collate
 from raysq.data.prepare import prepare
 from raysq.data.shards import Corpus
 from raysq.delivery import Delivery, Undelivered
@@ -28,10 +31,11 @@ from raysq.places import Places
 from raysq.progress import Progress
 from raysq.recipe import PlannedStage, Recipe, TrainingConfig, package_digest, plan
 from raysq.records import RESULT
-from raysq.tasks import task_defaults, task_named
+from raysq.tasks import task_named
 from raysq.tasks.translation import demo_settings, demo_text
 from raysq.tracking import RunStatus, Tracker, comparison_text
 from raysq.training.job import Job, local_device, run_job
+from raysq.training.samples import NO_NETWORKS
 from raysq.training.state import read_result
 from raysq.training.step import Diverged
 
@@ -46,7 +50,7 @@ def main(recipe: Recipe, description: str | None, argv: Sequence[str] | None = N
         recipe.config_class(),
         partial(run, recipe),
         description=description,
-        defaults_for=task_defaults,
+        defaults_for=recipe.defaults,
         argv=argv,
     )
 
@@ -55,6 +59,7 @@ def run(recipe: Recipe, config: TrainingConfig) -> int:
     """Run the workflow to its end, reusing and resuming stages; returns the exit status."""
     logging.basicConfig(level=logging.INFO if config.verbose else logging.WARNING, format="%(message)s")
     say = partial(Console(quiet=config.quiet).print, highlight=False, soft_wrap=True)
+    recipe.check(config)
     places = Places.of(recipe.name, config)
     try:
         if config.num_learners == 0:
@@ -74,6 +79,7 @@ def _run(recipe: Recipe, config: TrainingConfig, places: Places, device: str) ->
     given = _given_data(config, places)
     tracker = Tracker(places.tracking_uri, EXPERIMENT)
     corpus = given or _generated_data(config, places)
+    _try_proposals(recipe, config, corpus)
     claims = [claim(places.output, "the output folder", "wait for it, or give another --output-dir")]
     stages, held = _planned(recipe, config, places, corpus)
     claims += held
@@ -112,7 +118,8 @@ def _train_and_deliver(
 ) -> list[Undelivered]:
     """Train what is not finished, with progress on the terminal and metrics in MLflow while it goes on."""
     console = Console(quiet=config.quiet)
-    for line in [f"results go to {places.output}", *(_intention(stage) for stage in stages)]:
+    warnings = [f"warning: {line}" for stage in stages for line in stage.warnings]
+    for line in [f"results go to {places.output}", *map(_intention, stages), *warnings]:
         console.print(line, highlight=False, soft_wrap=True)
     progress = Progress(console, stages, len(corpus.splits["train"]))
     delivery = Delivery(tracker, on_record=progress.show)
@@ -161,6 +168,18 @@ def _generated_data(config: TrainingConfig, places: Places) -> Corpus:
     return Corpus.load(prepare(settings, demo_text(), patience=60).folder)
 
 
+def _try_proposals(recipe: Recipe, config: TrainingConfig, corpus: Corpus) -> None:
+    """Draw once from every proposal, which says what the vocabulary does not allow. Raises UserError."""
+    example = collate(corpus.splits["train"], np.arange(1), 0, 1)
+    for stage in recipe.stages_of(config):
+        if stage.algorithm.model_free:
+            moment = Moment(config.seed, stage.name, 0)
+            try:
+                stage.algorithm.draw(example, NO_NETWORKS, config.reward.function(), moment)
+            except UserError as error:
+                raise UserError(f"stage {stage.name}: {error}") from error
+
+
 def _version(config: TrainingConfig, places: Places) -> str:
     """Digest of the package's sources; with --reuse never something of this run's own, kept until it ends."""
     if config.reuse != "never":
@@ -184,32 +203,39 @@ def _train(
     todo = tuple(stage.spec for stage in stages if not stage.reused)
     if not todo:
         return
-    from raysq.rewards import SentenceBleu
     from raysq.rewards.scoring import LocalScorer
     from raysq.training.collective import Collective
+    from raysq.training.samples import LocalSource
 
     job = Job(
         stages=todo,
         data_dir=data_dir,
         network=config.network,
         decoding=config.decoding,
+        reward=config.reward,
         seed=config.seed,
         checkpoint_seconds=60 * config.checkpoint_minutes,
         device=device,
         threads=config.threads_per_learner or _threads(config.num_learners),
         gradient_accumulation=config.gradient_accumulation,
+        sampling=config.sampling,
+        max_staleness=config.max_staleness,
     )
     if config.num_learners == 0:
-        run_job(job, LocalScorer(SentenceBleu()), Collective(), lambda metrics, folder: None)
+        function = config.reward.function()
+        scorer = LocalScorer(function, config.reward.scale_by_length)
+        staleness = config.max_staleness
+        source = partial(LocalSource, reward_function=function, scorer=scorer, max_staleness=staleness)
+        run_job(job, source, Collective(), lambda metrics, folder: None)
         return
     from raysq.cluster.driver import run_on_ray
 
     run_on_ray(
         job,
-        SentenceBleu(),
         places.output / "ray",
         num_learners=config.num_learners,
         num_reward_workers=config.num_reward_workers,
+        num_sample_workers=config.num_sample_workers,
         verbose=config.verbose,
     )
 
@@ -226,8 +252,10 @@ def _write_result(
     """result.json in the output directory, with the hypotheses beside it."""
     entries = []
     for stage in stages:
-        entry = {"run_id": stage.record["run_id"], "reused": stage.reused}
-        entries.append(read_result(stage.spec.folder) | entry | {"folder": str(stage.spec.folder)})
+        entry = read_result(stage.spec.folder)
+        entry |= {"run_id": stage.record["run_id"], "reused": stage.reused}
+        entry |= {"folder": str(stage.spec.folder), "warnings": [*stage.warnings, *entry["warnings"]]}
+        entries.append(entry)
         for file in sorted((stage.spec.folder / "hypotheses").glob("*.txt")):
             target = places.output / "hypotheses" / f"{stage.spec.name}.{file.name}"
             with full_disk_told(target):
@@ -245,22 +273,30 @@ def _write_result(
     return result
 
 
+COLUMNS = (
+    ("test BLEU", "test", "bleu", 2),
+    ("test greedy BLEU", "test", "greedy_bleu", 2),
+    ("test sample BLEU", "test", "sample_bleu", 2),
+    ("dev BLEU", "dev", "bleu", 2),
+    ("dev greedy BLEU", "dev", "greedy_bleu", 2),
+    ("dev oracle BLEU", "dev", "oracle_bleu", 2),
+    ("dev |TD error|", "dev", "td_error", 3),
+)
+"""Heading, split, score and digits of what the table at the end shows, where a stage has it."""
+
+
 def _table(entries: list[dict[str, Any]]) -> Table:
+    columns = [column for column in COLUMNS if any(column[2] in entry[column[1]] for entry in entries)]
     table = Table(title=None)
-    for column in ("stage", "test BLEU", "test sample BLEU", "dev BLEU", "dev |TD error|", "updates", "time"):
-        table.add_column(column, justify="left" if column == "stage" else "right")
+    for heading in ("stage", *(column[0] for column in columns), "updates", "time"):
+        table.add_column(heading, justify="left" if heading == "stage" else "right")
     for entry in entries:
-        dev, test = entry["dev"], entry["test"]
-
-        def shown(scores: dict[str, Any], name: str, digits: int = 2) -> str:
-            return f"{scores[name]:.{digits}f}" if name in scores else ""
-
         table.add_row(
             entry["name"] + (" (diverged)" if entry["state"] == "diverged" else ""),
-            shown(test, "bleu"),
-            shown(test, "sample_bleu"),
-            shown(dev, "bleu"),
-            shown(dev, "td_error", 3),
+            *(
+                f"{entry[split][name]:.{digits}f}" if name in entry[split] else ""
+                for _, split, name, digits in columns
+            ),
             str(entry["updates"]),
             "reused" if entry["reused"] else f"{entry['seconds']:.0f} s",
         )

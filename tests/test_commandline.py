@@ -153,13 +153,13 @@ def test_the_task_may_come_from_the_file_or_the_command_line(tmp_path: Path) -> 
 
 def test_a_task_s_slip_in_a_stage_of_the_workflow_is_no_foreign_stage() -> None:
     assert error("", lambda _: {"mle.max_epoch": 3}) == (
-        "unknown key mle.max_epoch in the task's defaults; did you mean mle.max_epochs?"
+        "unknown key mle.max_epoch in the defaults of task or preset; did you mean mle.max_epochs?"
     )
     assert error("", lambda _: {"mle.max_epochs": 0}) == (
-        "mle.max_epochs = 0 in the task's defaults: must be at least 1"
+        "mle.max_epochs = 0 in the defaults of task or preset: must be at least 1"
     )
     assert error("", lambda _: {"mle.max_epochs": 1.5}) == (
-        "mle.max_epochs = 1.5 in the task's defaults: must be a whole number, at least 1"
+        "mle.max_epochs = 1.5 in the defaults of task or preset: must be a whole number, at least 1"
     )
 
 
@@ -247,6 +247,10 @@ def test_help_needs_no_correct_command_line(capsys: pytest.CaptureFixture[str]) 
         (
             "--quiet --verbose true",
             "--quiet and --verbose exclude each other: give one of them (now --quiet, --verbose true)",
+        ),
+        (
+            "--num-learners 0 --sampling remote",
+            "--num-learners must be above 0 with --sampling remote (now --num-learners 0, --sampling remote)",
         ),
         ("--seed -1 --erac.tau -1 --mle.betas x", "--seed -1: must be at least 0 (and 3 more)"),
         ("--debug=yes", "--debug takes no value, got yes"),

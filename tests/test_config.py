@@ -90,6 +90,7 @@ def test_published_network_and_decoding() -> None:
         "critic_embedding_range": 0.1,
         "input_feeding": False,
         "dropout": 0.3,
+        "oracle_dropout": 0.1,
         "init_range": 0.1,
     }
     assert flatten(DecodingConfig()) == {
@@ -111,6 +112,9 @@ def test_common_options_of_a_workflow() -> None:
         "device": "auto",
         "num_learners": 1,
         "num_reward_workers": 1,
+        "num_sample_workers": 1,
+        "sampling": "learner",
+        "max_staleness": 0,
         "gradient_accumulation": 1,
         "wait_for_resources": False,
         "threads_per_learner": 0,
@@ -119,3 +123,26 @@ def test_common_options_of_a_workflow() -> None:
         "quiet": False,
         "verbose": False,
     }
+
+
+class Part(Config):
+    width: int = 3
+    """Width."""
+
+
+class Whole(Config):
+    mode: str = "plain"
+    """Mode."""
+    inner: Part = Part(width=4)
+    """Section."""
+
+
+def test_a_change_without_effect_is_refused() -> None:
+    """Compared with the class's default, a section's with that of the class that has it."""
+    Whole(mode="other").refuse_change("inner", "here")
+    for changed, message in (
+        (Whole(mode="other"), "`mode` has no effect here: leave it at plain"),
+        (Whole(inner=Part()), "`inner.width` has no effect here: leave it at 4"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            changed.refuse_change(message[1:].split("`")[0].split(".")[0], "here")

@@ -10,14 +10,16 @@ import pytest
 import torch
 
 from raysq import evaluation
-from raysq.algorithms import CriticTraining, Group, Networks
-from raysq.algorithms.randomness import Randomness
+from raysq.algorithms import CriticTraining, Group, Networks, SoftQ
+from raysq.algorithms.base import critic_input
+from raysq.algorithms.moment import Moment
 from raysq.config import DecodingConfig, NetworkConfig
 from raysq.data.batches import collate, evaluation_batches
 from raysq.data.shards import Corpus
 from raysq.decoding import beam_search
 from raysq.evaluation import Evaluator, corpus_bleu, detokenised_bleu
 from raysq.rewards import LocalScorer, SentenceBleu
+from raysq.rewards.settings import RewardSettings
 from raysq.training.collective import Collective
 from raysq.training.state import make_networks
 from raysq.types import EOS, FIRST_ACTION
@@ -133,7 +135,7 @@ def networks(small_corpus: Corpus, float64: None) -> Networks:
 def make_evaluator(small_corpus: Corpus) -> Callable[..., Evaluator]:
     def make(batch_size: int = 9, seed: int = SEED, collective: Collective | None = None) -> Evaluator:
         decoding = DecodingConfig(beam_size=3, max_length=8, batch_size=batch_size)
-        return Evaluator(small_corpus, decoding, collective or Collective(), "cpu", seed)
+        return Evaluator(small_corpus, decoding, collective or Collective(), "cpu", seed, RewardSettings())
 
     return make
 
@@ -172,7 +174,7 @@ def test_policy_scores_are_those_of_its_hypotheses(
 def test_samples_are_a_function_of_the_seed(networks: Networks, make_evaluator: Any, run_ranks: Any) -> None:
     def scores(seed: int = SEED, collective: Collective | None = None) -> dict[str, float]:
         evaluator = make_evaluator(seed=seed, collective=collective)
-        found, _ = evaluator.policy_scores(networks.policy, "dev", num_samples=2)
+        found, _ = evaluator.policy_scores(networks.policy, "dev", closing=True)
         return {name: found[name] for name in ("sample_bleu", "sample_length", "perplexity")}
 
     first = scores()
@@ -202,7 +204,7 @@ def sampled_returns(
     split, policy, result = corpus.splits["dev"], networks.policy, []
     for place, ids in enumerate(evaluation_batches(split, batch_size)):
         batch = collate(split, ids)
-        drawn = algorithm.draw(batch, networks, Randomness(SEED, "evaluation", place))
+        drawn = algorithm.draw(batch, networks, SentenceBleu(), Moment(SEED, "evaluation", place))
         with torch.no_grad():
             memory = policy.encode(batch.source, batch.source_mask)
             features = policy.features(memory, drawn.inputs, drawn.dropout_mask)
@@ -242,7 +244,8 @@ def test_a_critic_that_knows_the_returns_explains_them(
     known = iter([torch.tensor([g for G in returns for g in [*G, 0.0]]) for _, returns in batches])
     monkeypatch.setattr(evaluation, "chosen_q", lambda *arguments: next(known))
     # two samples a sentence in training: the scores are of one
-    scores = make_evaluator(9).critic_scores(networks, algorithm.model_copy(update={"num_samples": 2}), "dev")
+    training = algorithm.model_copy(update={"num_samples": 2})
+    scores, _ = training.scores(make_evaluator(9), networks, "dev", closing=False)
     assert next(known, None) is None
     assert scores["explained"] == pytest.approx(1.0, abs=1e-12)
     assert scores["correlation"] == pytest.approx(1.0, abs=1e-12)
@@ -317,3 +320,28 @@ def test_a_policy_that_ends_at_once(
         "correlation": 0.0,
         "correlation_by_position": {},
     }
+
+
+def test_oracle_scores(small_corpus: Corpus, networks: Networks, make_evaluator: Any, run_ranks: Any) -> None:
+    """BLEU of what is decoded given the reference at temperature tau; |TD error| of references and copies."""
+    algorithm, split = SoftQ(tau=5.0, num_copies=2), small_corpus.splits["dev"]
+    oracle, _ = networks.critics()
+    oracle.initialise(torch.Generator().manual_seed(3), 3.0)  # hypotheses of all kinds
+    everything = collate(split, np.arange(len(split)))
+    with torch.no_grad():
+        memory = oracle.encode(*critic_input(everything))
+    found = beam_search(oracle, memory, beam_size=3, max_length=8, temperature=5.0)
+    hypotheses = [" ".join(small_corpus.target_vocabulary.decode(best.tokens)) for (best,) in found]
+    score = corpus_bleu(hypotheses, [split.target_text(i) for i in range(len(split))])
+    drawn = algorithm.draw(everything, networks, SentenceBleu(), Moment(SEED, "evaluation", 0))
+    rewards = LocalScorer(SentenceBleu()).submit(drawn, everything.references).result()
+    errors = algorithm.residual(oracle, everything, drawn, rewards)[1]["td_error"]
+    expected = {"oracle_bleu": score.bleu, "oracle_length_ratio": score.length_ratio}
+    expected["td_error"] = errors.abs().mean().item()
+    assert make_evaluator(9).oracle_scores(networks, algorithm, "dev") == pytest.approx(expected)
+    for of_rank in run_ranks(
+        2, lambda group: make_evaluator(7, collective=group).oracle_scores(networks, algorithm, "dev")
+    ):
+        assert of_rank == pytest.approx(expected)
+    at_another_tau = make_evaluator().oracle_scores(networks, SoftQ(num_copies=2, tau=1.0), "dev")
+    assert all(abs(at_another_tau[name] - expected[name]) > 1e-3 for name in expected)

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
-from raysq.algorithms import ActorCritic, Algorithm, CriticTraining, Mle
-from raysq.config import UserError
+from raysq.algorithms import ActorCritic, Algorithm, AlphaDimt, CriticTraining, Mle
+from raysq.algorithms.base import Follower
+from raysq.commandline import parse
+from raysq.config import DecodingConfig, UserError
 from raysq.recipe import ControlledConfig, PlannedStage, Recipe, Stage, TrainingConfig, plan
+from raysq.rewards.settings import RewardSettings
 
 RECIPE = Recipe(
     "erac",
@@ -46,6 +49,7 @@ def finish(stage: PlannedStage) -> None:
 @pytest.mark.parametrize(
     ("changes", "stages"),
     [
+        ({"reward": {"bleu": "lin_och_n2"}}, ["critic", "erac", "continued_mle"]),  # MLE scores no samples
         ({"erac": {"tau": 0.04}}, ["erac", "continued_mle"]),
         ({"critic": {"tau": 0.04}}, ["critic", "erac", "continued_mle"]),
         ({"mle": {"learning_rate": 0.5}}, STAGES),
@@ -53,6 +57,7 @@ def finish(stage: PlannedStage) -> None:
         ({"network": {"dropout": 0.2}}, STAGES),
         ({"decoding": {"beam_size": 4}}, STAGES),
         ({"data": "other text"}, STAGES),
+        ({"max_staleness": 2}, ["erac", "continued_mle"]),  # the one stage whose samples change with it
     ],
     ids=str,
 )
@@ -76,6 +81,8 @@ def test_other_sources_are_other_folders_of_the_same_settings(tmp_path: Path) ->
         {"tracking_uri": "sqlite:///x.db"},
         {"num_learners": 4},
         {"num_reward_workers": 3},
+        {"num_sample_workers": 3},
+        {"sampling": "remote"},
         {"threads_per_learner": 2},
         {"checkpoint_minutes": 1.0},
         {"device": "cpu"},
@@ -227,3 +234,113 @@ def test_settings_have_a_section_for_every_stage_with_its_defaults() -> None:
     assert [stage.algorithm for stage in recipe.stages_of(config)] == [Mle(learning_rate=0.25), Mle()]
     assert issubclass(RECIPE.config_class(), ControlledConfig)
     assert len(RECIPE.stages_of(RECIPE.config_class()())) == 3
+
+
+def test_a_policy_delayed_in_its_own_way_cannot_be_stale_too() -> None:
+    class Delayed(ActorCritic):
+        """With a delayed actor."""
+
+        def following_rates(self) -> dict[Follower, float]:
+            """Both."""
+            return {"target_critic": 0.1, "delayed_policy": 0.1}
+
+    recipe = Recipe("delayed", stages=(Stage("mle", Mle()), Stage("joint", Delayed(), policy="mle")))
+    config = recipe.config_class()
+    recipe.check(config())
+    message = "--max-staleness 3: stage joint draws its samples from a delayed policy of its own: give"
+    with pytest.raises(UserError, match=f"^{message}"):
+        recipe.check(config(max_staleness=3))
+
+
+def test_an_update_that_needs_its_batch_whole_has_one_learner_and_one_part() -> None:
+    recipe = Recipe("dimt", stages=(Stage("dimt", AlphaDimt(normalise_over="batch", num_samples=1)),))
+    config = recipe.config_class()
+    for alone in (0, 1):
+        recipe.check(config(num_learners=alone))
+    message = (
+        "stage dimt as it is set needs each batch in one piece: give --num-learners 1 and "
+        r"--gradient-accumulation 1 \(now {}\)$"
+    )
+    with pytest.raises(UserError, match=message.format("2 and 1")):
+        recipe.check(config(num_learners=2))
+    with pytest.raises(UserError, match=message.format("0 and 3")):
+        recipe.check(config(num_learners=0, gradient_accumulation=3))
+    of_source = {"dimt": {"normalise_over": "source", "num_samples": 5}}
+    recipe.check(config.model_validate({"num_learners": 2, "gradient_accumulation": 3} | of_source))
+
+
+AGREEING = Recipe(
+    "agreeing",
+    stages=RECIPE.stages,
+    must_agree=(("mle.optimizer", "erac.optimizer"),),
+    should_agree=(("critic.tau", "erac.tau"), ("critic.forced_eos", "erac.forced_eos")),
+)
+
+
+def agreeing(**settings: Any) -> TrainingConfig:
+    same = {"mle": {"optimizer": "adam"}}
+    return AGREEING.config_class().model_validate(same | settings)
+
+
+def test_what_must_agree_is_refused_where_it_differs() -> None:
+    AGREEING.check(agreeing())
+    message = r"^--mle.optimizer \(sgd\) and --erac.optimizer \(adam\) differ: give both the same value$"
+    with pytest.raises(UserError, match=message):
+        AGREEING.check(agreeing(mle={"optimizer": "sgd"}))
+
+
+def test_what_should_agree_is_a_warning_of_the_later_stage(tmp_path: Path) -> None:
+    config = agreeing(critic={"forced_eos": "unrestricted", "tau": 0.1})
+    AGREEING.check(config)
+    stages = {s.spec.name: s for s in plan(AGREEING, config, tmp_path, "text", "now")}
+    assert {name: list(stage.warnings) for name, stage in stages.items()} == {
+        "mle": [],
+        "critic": [],
+        "erac": [
+            "--critic.tau (0.1) and --erac.tau (0.045) differ: they should agree",
+            "--critic.forced-eos (unrestricted) and --erac.forced-eos (restricted) differ: they should agree",
+        ],
+    }
+
+
+def test_critics_agree_in_the_entropy_that_they_learn() -> None:
+    def warnings(critic: float, erac: float, future_entropy: bool) -> list[str]:
+        joint = {"tau": erac, "future_entropy": future_entropy}
+        return AGREEING.warnings(agreeing(critic={"tau": critic}, erac=joint), "erac")
+
+    assert warnings(0.1, 0.1, True) == []
+    assert warnings(0.0, 0.1, False) == []
+    assert len(warnings(0.1, 0.1, False)) == 1
+    assert len(warnings(0.0, 0.1, True)) == 1
+
+
+PRESETS = Recipe(
+    "mle",
+    stages=(Stage("mle", Mle(batch_size=7)),),
+    reward=RewardSettings(name="rouge"),
+    decoding=DecodingConfig(beam_size=10),
+    presets={"first": {"mle.optimizer": "sgd", "mle.decay": 0.25, "reward.name": "hamming"}, "second": {}},
+)
+
+
+def settings_of(*argv: str) -> Any:
+    return parse(PRESETS.config_class(), argv, prog="mle", description="", defaults_for=PRESETS.defaults)
+
+
+def test_a_recipe_has_its_own_reward_and_decoding() -> None:
+    config = settings_of()
+    assert (config.reward.name, config.decoding.beam_size, config.preset) == ("rouge", 10, None)
+
+
+def test_a_preset_wins_over_the_task_and_an_option_over_the_preset() -> None:
+    assert settings_of("--task", "demo").mle.optimizer == "adam"
+    config = settings_of("--task", "demo", "--preset", "first")
+    assert (config.mle.optimizer, config.mle.decay, config.reward.name) == ("sgd", 0.25, "hamming")
+    config = settings_of("--preset", "first", "--mle.decay", "0.75")
+    assert (config.mle.optimizer, config.mle.decay) == ("sgd", 0.75)
+
+
+def test_no_such_preset() -> None:
+    with pytest.raises(UserError, match=r"--preset third: must be first or second or none"):
+        settings_of("--preset", "third")
+    assert "preset" not in RECIPE.config_class().model_fields

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    {"types", "config", "options", "commandline", "claim", "disk", "files", "records"},
+    {"arrays", "types", "config", "options", "commandline", "claim", "disk", "files", "records"},
     {"data", "losses", "rewards", "proposals", "models"},
     {"decoding"},
     {"algorithms"},
@@ -36,7 +36,7 @@ LAYERS = (
 )
 """Parts of raysq: each imports from its own layer and from those above it in this list."""
 RANKS = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-WHOLE_TESTS = {"integration", "theory", "behaviour", "benchmarks"}
+WHOLE_TESTS = {"integration", "theory", "behaviour", "benchmarks", "every_algorithm"}
 """Folders of tests that mirror no part of the package."""
 
 

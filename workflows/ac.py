@@ -14,6 +14,15 @@ RECIPE = Recipe(
         Stage("ac", ActorCritic(tau=0.0), policy="mle", critic="critic"),
     ),
     control=Stage("continued_mle", Mle(), policy="mle", like="ac"),
+    should_agree=(("critic.tau", "ac.tau"), ("critic.forced_eos", "ac.forced_eos")),
+    presets={
+        # as released
+        "dai2018": {
+            "reward.match_unknown": True,
+            "critic.forced_eos": "unrestricted",
+            "ac.forced_eos": "unrestricted",
+        },
+    },
 )
 
 if __name__ == "__main__":

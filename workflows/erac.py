@@ -21,6 +21,18 @@ RECIPE = Recipe(
         Stage("erac", ActorCritic(tau=0.045, lambda_mle=0.1), policy="mle", critic="critic"),
     ),
     control=Stage("continued_mle", Mle(), policy="mle", like="erac"),
+    should_agree=(("critic.tau", "erac.tau"), ("critic.forced_eos", "erac.forced_eos")),
+    presets={
+        # as released
+        "dai2018": {
+            "reward.match_unknown": True,
+            "critic.forced_eos": "unrestricted",
+            "erac.forced_eos": "unrestricted",
+            "erac.entropy_gradient": "normalised",
+        },
+        # the ablation of their Table 4: no entropy in the critic's target, in both stages
+        "without_future_entropy": {"critic.tau": 0.0, "erac.future_entropy": False},
+    },
 )
 
 if __name__ == "__main__":

@@ -29,7 +29,13 @@ from raysq.inventory import Inventory, RunEntry, StageEntry, is_run, read_run, t
 from raysq.prune import Pruned, prune
 from raysq.records import SETTINGS
 
-METRICS = {"bleu": "BLEU {:.2f}", "td_error": "|TD error| {:.3f}", "": "{:.3f}"}
+METRICS = {
+    "bleu": "BLEU {:.2f}",
+    "greedy_bleu": "greedy BLEU {:.2f}",
+    "oracle_bleu": "oracle BLEU {:.2f}",
+    "td_error": "|TD error| {:.3f}",
+    "": "{:.3f}",
+}
 
 
 class RunsSettings(Config):

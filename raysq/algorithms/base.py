@@ -5,21 +5,27 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from raysq.algorithms.randomness import Randomness
+from raysq.algorithms.moment import Moment
 from raysq.config import Config
+from raysq.data.corpus import SplitName
 from raysq.decoding.sampling import shift_right
 from raysq.losses import Head
-from raysq.models import Seq2Seq
+from raysq.models import CriticForm, Seq2Seq, StepBaseline
+from raysq.rewards.base import RewardFunction
 from raysq.rewards.scoring import PendingRewards
-from raysq.types import BOS, Batch, MetricSums, Objective, Samples
+from raysq.types import BOS, Batch, Memory, MetricSums, Objective, Rewards, Samples
 
-Group = Literal["policy", "critic"]
+Group = Literal["policy", "critic", "baseline"]
+"""Networks that can be trained, each by an optimiser of its own."""
+Follower = Literal["target_critic", "delayed_policy"]
+"""Networks that follow a trained one, as moving averages of its parameters."""
+FOLLOWED: dict[Follower, Group] = {"target_critic": "critic", "delayed_policy": "policy"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +34,81 @@ class Networks:
 
     policy: Seq2Seq
     critic: Seq2Seq | None = None
+    """Reads the reference and gives one raw number a word: Q; the soft-Q oracle of VAML is one."""
     target_critic: Seq2Seq | None = None
+    baseline: StepBaseline | None = None
+    delayed_policy: Seq2Seq | None = None
+    """What samples are drawn from, where it is not the policy itself."""
+
+    def sampling_policy(self) -> Seq2Seq:
+        """The network that samples are drawn from."""
+        return self.delayed_policy or self.policy
 
     def critics(self) -> tuple[Seq2Seq, Seq2Seq]:
         """Critic and target critic of a stage that has them."""
         assert self.critic is not None
         assert self.target_critic is not None
         return self.critic, self.target_critic
+
+
+class _Draws(Protocol):
+    def draw(
+        self, batch: Batch, networks: Networks, reward_function: RewardFunction, moment: Moment
+    ) -> Samples: ...
+
+
+class Predicted(_Draws, Protocol):
+    """What a critic predicts: the returns of these samples, with entropy at this temperature."""
+
+    @property
+    def forced_eos(self) -> Literal["restricted", "unrestricted"]:
+        """What the policy is where eos is forced."""
+        ...
+
+    def target_tau(self) -> float:
+        """Temperature of the entropy in the returns."""
+        ...
+
+
+class Residual(_Draws, Protocol):
+    """What a soft-Q oracle solves: the soft Bellman equation on these samples."""
+
+    @property
+    def tau(self) -> float:
+        """Its temperature."""
+        ...
+
+    def residual(
+        self, oracle: Seq2Seq, batch: Batch, samples: Samples, rewards: Rewards
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and by row its ``td_error``."""
+        ...
+
+
+class Evaluation(Protocol):
+    """What can be measured of networks; see ``raysq.evaluation.Evaluator``."""
+
+    def policy_scores(
+        self, policy: Seq2Seq, split_name: SplitName, *, closing: bool = False, beam_size: int | None = None
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Corpus BLEU of the decoded split, mean sentence BLEU of samples, perplexity; and the hypotheses."""
+        ...
+
+    def decoded_scores(
+        self, policy: Seq2Seq, split_name: SplitName, beam_size: int | None = None
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Corpus BLEU of the decoded split alone, and the hypotheses."""
+        ...
+
+    def critic_scores(
+        self, networks: Networks, algorithm: Predicted, split_name: SplitName
+    ) -> dict[str, Any]:
+        """How well a critic predicts the returns of what ``algorithm`` draws."""
+        ...
+
+    def oracle_scores(self, networks: Networks, algorithm: Residual, split_name: SplitName) -> dict[str, Any]:
+        """Corpus BLEU of sequences decoded from softmax(Q / tau), given the reference; and |TD error|."""
+        ...
 
 
 class Algorithm(Config):
@@ -44,10 +118,12 @@ class Algorithm(Config):
     token weighs. The fields here say how long and how fast a stage trains.
     """
 
-    trains: ClassVar[tuple[Group, ...]] = ("policy",)
     uses_rewards: ClassVar[bool] = False
-    selection: ClassVar[tuple[str, Literal["max", "min"]]] = ("bleu", "max")
-    """Dev metric that picks the best checkpoint and drives the decay."""
+    """Whether the samples are scored."""
+    critic_form: ClassVar[CriticForm | None] = None
+    """Which critic it works with."""
+    restores: ClassVar[bool] = False
+    """Whether an evaluation that does not improve takes networks and optimisers back to the last that did."""
 
     optimizer: Literal["sgd", "adam"] = "adam"
     """Optimiser of every trained network."""
@@ -75,6 +151,26 @@ class Algorithm(Config):
     linear_decay: bool = False
     """Let the rate fall linearly to 0 at max_updates, besides the decays: for schedules of known length."""
 
+    @property
+    def trains(self) -> tuple[Group, ...]:
+        """The networks it updates."""
+        return ("policy",)
+
+    @property
+    def model_free(self) -> bool:
+        """Whether ``draw`` needs no network, so that sample workers can draw ahead of the learner."""
+        return False
+
+    @property
+    def whole_batch(self) -> bool:
+        """Whether an update needs the global batch in one piece: one learner, no gradient accumulation."""
+        return False
+
+    @property
+    def selection(self) -> tuple[str, Literal["max", "min"]]:
+        """Dev metric that picks the best checkpoint and drives the decay, and which way is better."""
+        return ("bleu", "max")
+
     @model_validator(mode="after")
     def _length_known(self) -> Self:
         if self.linear_decay and not self.max_updates:
@@ -95,17 +191,38 @@ class Algorithm(Config):
         rate = self.learning_rate * self.decay**decays * self.annealing(update)
         return dict.fromkeys(self.trains, rate)
 
-    def target_update_rate(self) -> float | None:
-        """beta of the target network after every update; None without one."""
-        return None
+    def exhausted(self, evaluations: int, since_best: int, decays: int) -> bool:
+        """Whether an evaluation that did not improve ends the stage.
+
+        Args:
+            evaluations: so far, this one included.
+            since_best: evaluations since the best one.
+            decays: answered failures before this one.
+        """
+        return decays >= self.max_decays
+
+    def following_rates(self) -> dict[Follower, float]:
+        """By how much each moving average follows its network after every update; 1 makes it a copy."""
+        return {}
+
+    def scores(
+        self, evaluation: Evaluation, networks: Networks, split: SplitName, *, closing: bool
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Scores of a split, and the hypotheses where a policy was decoded.
+
+        ``closing``: the best checkpoint is scored at the stage's end, which may take more time.
+        """
+        return evaluation.policy_scores(networks.policy, split, closing=closing)
 
     def warnings(self, dev: Mapping[str, float]) -> list[str]:
         """What a user should know of the dev scores before the first update."""
         return []
 
     @abstractmethod
-    def draw(self, batch: Batch, networks: Networks, randomness: Randomness) -> Samples:
-        """The sequences to train on."""
+    def draw(
+        self, batch: Batch, networks: Networks, reward_function: RewardFunction, moment: Moment
+    ) -> Samples:
+        """The sequences to train on: constants, but for ``Samples.memory``, which may carry a graph."""
 
     @abstractmethod
     def objectives(
@@ -114,19 +231,27 @@ class Algorithm(Config):
         samples: Samples,
         rewards: PendingRewards | None,
         networks: Networks,
-        randomness: Randomness,
+        moment: Moment,
     ) -> tuple[list[Objective], MetricSums]:
         """The terms of the loss, and metrics; ``rewards.result()`` is asked as late as possible."""
 
 
-def reference_samples(batch: Batch) -> Samples:
-    """The references themselves: N = 1."""
+def encoded_source(batch: Batch, networks: Networks) -> tuple[Memory, Memory | None]:
+    """Memory to draw with; and with its graph, as ``Samples.memory``, where the policy itself draws."""
+    policy = networks.sampling_policy()
+    memory = policy.encode(batch.source, batch.source_mask)
+    return memory.detach(), memory if policy is networks.policy else None
+
+
+def reference_samples(batch: Batch, memory: Memory | None = None) -> Samples:
+    """The references themselves: N = 1; ``memory`` as in ``Samples``."""
     return Samples(
         inputs=shift_right(batch.reference, batch.reference_mask),
         targets=batch.reference,
         mask=batch.reference_mask,
         forced_eos=torch.zeros_like(batch.reference_mask),
         num_per_example=1,
+        memory=memory,
     )
 
 

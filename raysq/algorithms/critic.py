@@ -14,46 +14,35 @@ pad positions enter no term; 3. the squared error is not halved, so lambda_var w
 from __future__ import annotations
 
 from functools import partial
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from raysq.algorithms.base import Algorithm, Group, Networks, critic_head, critic_input, policy_head
-from raysq.algorithms.randomness import Randomness
-from raysq.decoding import sample
+from raysq.algorithms.base import (
+    Evaluation,
+    Follower,
+    Group,
+    Networks,
+    critic_head,
+    policy_head,
+)
+from raysq.algorithms.moment import Moment
+from raysq.algorithms.on_policy import OnPolicy
+from raysq.algorithms.rows import Rows, critic_features, policy_features
+from raysq.data.corpus import SplitName
 from raysq.losses import chosen_q, q_variance, squared_td_error, state_value, td_targets, vocabulary_values
 from raysq.losses.temporal_difference import VarianceForm
-from raysq.models import Seq2Seq
+from raysq.models import CriticForm, Seq2Seq
 from raysq.rewards.scoring import PendingRewards
 from raysq.types import Batch, MetricSums, Objective, Rewards, Samples
 
 
-class Rows(NamedTuple):
-    """Valid positions of the samples, sequence after sequence: what the losses read."""
-
-    tokens: Tensor
-    """[n]"""
-    forced_eos: Tensor
-    """[n]"""
-    last: Tensor
-    """[n] True at each sequence's eos."""
-
-    @classmethod
-    def of(cls, samples: Samples) -> Rows:
-        """Rows of the samples, in the order in which ``x[samples.mask]`` gives them."""
-        last = samples.mask.clone()
-        last[:, :-1] &= ~samples.mask[:, 1:]
-        return cls(samples.targets[samples.mask], samples.forced_eos[samples.mask], last[samples.mask])
-
-
-class CriticTraining(Algorithm):
+class CriticTraining(OnPolicy):
     """Critic against a frozen policy: 2 samples a sentence, Adam 1e-3, halved when dev |TD error| stalls."""
 
-    trains: ClassVar[tuple[Group, ...]] = ("critic",)
-    uses_rewards: ClassVar[bool] = True
-    selection: ClassVar[tuple[str, Literal["max", "min"]]] = ("td_error", "min")
+    critic_form: ClassVar[CriticForm | None] = "critic"
 
     tau: float = Field(0.045, ge=0)
     """Entropy temperature in the TD target, on the scale of one token's reward; 0.04 with input feeding."""
@@ -69,34 +58,39 @@ class CriticTraining(Algorithm):
     """Sequences drawn for each sentence."""
     extra_length: int = Field(5, ge=0)
     """Longest sample: this more than the batch's longest reference with bos and eos. [tokens]"""
-    max_length: int = Field(50, ge=2)
-    """Longest sample, eos counted. [tokens]"""
-    sample_dropout: bool = True
-    """Keep the policy's dropout on while it samples (published), with the same masks when it is evaluated."""
     max_epochs: int = Field(20, ge=1)
     """Passes over the training data, at most. [epochs]"""
     max_decays: int = Field(5, ge=0)
     """The failure to improve after this many decays ends the stage."""
 
-    def target_update_rate(self) -> float | None:
-        """beta."""
-        return self.target_rate
+    @property
+    def trains(self) -> tuple[Group, ...]:
+        """The critic."""
+        return ("critic",)
+
+    @property
+    def selection(self) -> tuple[str, Literal["max", "min"]]:
+        """|TD error| on dev."""
+        return ("td_error", "min")
+
+    def following_rates(self) -> dict[Follower, float]:
+        """beta of the target critic."""
+        return {"target_critic": self.target_rate}
+
+    def scores(
+        self, evaluation: Evaluation, networks: Networks, split: SplitName, *, closing: bool
+    ) -> tuple[dict[str, Any], list[str]]:
+        """How well the critic predicts; beside the policy's own scores where the policy is trained too."""
+        one_sample = self.model_copy(update={"num_samples": 1})
+        scores = evaluation.critic_scores(networks, one_sample, split)
+        if "policy" not in self.trains:
+            return scores, []
+        of_policy, hypotheses = super().scores(evaluation, networks, split, closing=closing)
+        return scores | of_policy, hypotheses
 
     def target_tau(self) -> float:
         """Temperature of the entropy inside the TD target."""
         return self.tau
-
-    def draw(self, batch: Batch, networks: Networks, randomness: Randomness) -> Samples:
-        """N samples a sentence from the current policy."""
-        policy, N = networks.policy, self.num_samples
-        T = min(batch.longest_reference + self.extra_length, self.max_length)
-        dropout = (
-            randomness.dropout_mask("sample dropout", batch, N, T, policy) if self.sample_dropout else None
-        )
-        with torch.no_grad():
-            memory = policy.encode(batch.source, batch.source_mask).repeat(N)
-        uniforms = randomness.uniforms("samples", batch, N, T)
-        return sample(policy, memory, uniforms, num_per_example=N, dropout_mask=dropout)
 
     def objectives(
         self,
@@ -104,23 +98,30 @@ class CriticTraining(Algorithm):
         samples: Samples,
         rewards: PendingRewards | None,
         networks: Networks,
-        randomness: Randomness,
+        moment: Moment,
     ) -> tuple[list[Objective], MetricSums]:
         """TD error and variance penalty of the critic; the policy gets no gradient."""
         assert rewards is not None
-        critic, target_critic = networks.critics()
+        critic, _ = networks.critics()
         rows = Rows.of(samples)
-        features = policy_features(networks.policy, batch, samples).detach()
-        values = vocabulary_values(
+        values = self.state_values(batch, samples, networks, moment)
+        online_features = critic_features(critic, batch, samples)
+        return self.critic_objectives(critic, online_features, samples, rows, values, rewards.result())
+
+    @torch.no_grad()
+    def state_values(
+        self, batch: Batch, samples: Samples, networks: Networks, moment: Moment
+    ) -> dict[str, Tensor]:
+        """Vbar of Eq. 19 under the policy that draws: ``state_value`` and ``entropy`` [n], no gradient."""
+        rows, policy, (_, target_critic) = Rows.of(samples), networks.sampling_policy(), networks.critics()
+        return vocabulary_values(
             partial(state_value, tau=self.target_tau(), restrict_forced_eos=self.forced_eos == "restricted"),
             (
-                policy_head(networks.policy, features),
-                critic_head(target_critic, critic_features(target_critic, batch, samples).detach()),
+                policy_head(policy, policy_features(policy, batch, samples, moment)),
+                critic_head(target_critic, critic_features(target_critic, batch, samples)),
             ),
             rows=(rows.forced_eos, rows.tokens),
         )
-        online_features = critic_features(critic, batch, samples)
-        return self.critic_objectives(critic, online_features, samples, rows, values, rewards.result())
 
     def critic_objectives(
         self,
@@ -148,19 +149,7 @@ class CriticTraining(Algorithm):
             "entropy": (values["entropy"].sum().item(), n),
             "q": (q.detach().sum().item(), n),
             "reward": ((rewards.sequence * rewards.scale).sum().item(), sequences),
-            "sample_bleu": (100 * rewards.sequence.sum().item(), sequences),
+            "payoff": (rewards.sequence.sum().item(), sequences),
             "sample_length": (n - sequences, sequences),
             "forced_eos": (float(rows.forced_eos.sum()), sequences),
         }
-
-
-def policy_features(policy: Seq2Seq, batch: Batch, samples: Samples) -> Tensor:
-    """Features [n, H] of the samples' valid positions, under the masks of the pass that drew them."""
-    memory = policy.encode(batch.source, batch.source_mask).repeat(samples.num_per_example)
-    return policy.features(memory, samples.inputs, samples.dropout_mask)[samples.mask]
-
-
-def critic_features(critic: Seq2Seq, batch: Batch, samples: Samples) -> Tensor:
-    """Features [n, H] of the samples' valid positions, given the reference."""
-    memory = critic.encode(*critic_input(batch)).repeat(samples.num_per_example)
-    return critic.features(memory, samples.inputs)[samples.mask]

@@ -1,4 +1,4 @@
-"""Runs a job on Ray: reward workers, then one ``TorchTrainer.fit()`` for all stages of the workflow."""
+"""Runs a job on Ray: workers, then one ``TorchTrainer.fit()`` for all stages of the workflow."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from ray.train.v2.api.config import LoggingConfig
 from raysq.cluster.connection import learner_resources, start, stop
 from raysq.cluster.learner import learn
 from raysq.cluster.reward_workers import create_reward_workers
+from raysq.cluster.sample_workers import create_sample_workers
 from raysq.config import Unfinished, UserError
-from raysq.rewards.base import RewardFunction
 from raysq.training.job import Job
+from raysq.training.samples import drawn_by_workers
 from raysq.training.step import Diverged
 
 LEARNER_RESTARTS = 3
@@ -37,11 +38,11 @@ LEARNER_RESTARTS = 3
 
 def run_on_ray(
     job: Job,
-    reward_function: RewardFunction,
     storage: Path,
     *,
     num_learners: int,
     num_reward_workers: int,
+    num_sample_workers: int,
     verbose: bool = False,
 ) -> list[dict[str, Any]]:
     """Train the job's stages with Ray Train and return their entries of result.json.
@@ -51,10 +52,10 @@ def run_on_ray(
 
     Args:
         job: the work; ``job.device`` says whether each learner takes a GPU.
-        reward_function: what the reward workers compute.
         storage: folder for Ray Train's own records.
         num_learners: Train workers, 1 or more.
         num_reward_workers: reward workers, 1 or more.
+        num_sample_workers: sample workers, 1 or more; none are started where no stage needs them.
         verbose: show Ray's log lines.
 
     Raises:
@@ -65,10 +66,15 @@ def run_on_ray(
     try:
         if not ray.is_initialized():
             start(verbose=verbose)
-        workers = create_reward_workers(num_reward_workers, reward_function)
+        reward, sample_workers = job.reward, []
+        workers = create_reward_workers(num_reward_workers, reward.function())
+        if any(drawn_by_workers(stage.algorithm, job.sampling) for stage in job.stages):
+            sample_workers = create_sample_workers(
+                num_sample_workers, reward.function(), scale_by_length=reward.scale_by_length
+            )
         trainer = TorchTrainer(
             learn,
-            train_loop_config={"job": job, "workers": workers},
+            train_loop_config={"job": job, "workers": workers, "sample_workers": sample_workers},
             scaling_config=ScalingConfig(
                 num_workers=num_learners,
                 use_gpu=job.device == "cuda",

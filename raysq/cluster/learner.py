@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray.train
 
+from raysq.algorithms import Algorithm, Networks
 from raysq.cluster.reward_workers import RemoteScorer
+from raysq.cluster.sample_workers import RemoteSource, wait_for
 from raysq.files import replace_json
 from raysq.training.collective import Collective
 from raysq.training.job import Job, run_job
+from raysq.training.samples import LocalSource, SampleSource, drawn_by_workers
 
 
 def learn(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """Run ``config["job"]`` as one of the run's learners, with rewards from ``config["workers"]``.
+    """Run ``config["job"]`` as one of the run's learners.
+
+    Rewards come from ``config["workers"]``, samples that workers draw from ``config["sample_workers"]``.
 
     Returns:
         The stages' entries of result.json, the same on every rank.
@@ -30,9 +35,27 @@ def learn(config: dict[str, Any]) -> list[dict[str, Any]]:
     job: Job = config["job"]
     context = ray.train.get_context()
     collective = Collective(context.get_world_rank(), context.get_world_size())
-    scorer = RemoteScorer(config["workers"])
+    scorer = RemoteScorer(config["workers"], job.reward.scale_by_length)
     scorer.warm_up()
-    return run_job(job, scorer, collective, _report)
+    sample_workers = own_share(config["sample_workers"], collective)
+    wait_for(sample_workers)
+
+    def source(algorithm: Algorithm, networks: Networks) -> SampleSource:
+        if drawn_by_workers(algorithm, job.sampling):
+            return RemoteSource(algorithm, networks, sample_workers, job.max_staleness)
+        return LocalSource(algorithm, networks, job.reward.function(), scorer, job.max_staleness)
+
+    return run_job(job, source, collective, _report)
+
+
+def own_share(sample_workers: Sequence[Any], collective: Collective) -> Sequence[Any]:
+    """Those that work for this learner, none of them for another if there are enough.
+
+    A worker keeps the networks of one learner only.
+    """
+    if not sample_workers:
+        return []
+    return sample_workers[collective.rank % len(sample_workers) :: collective.world_size]
 
 
 def _report(metrics: Mapping[str, float], folder: Path) -> None:

@@ -13,26 +13,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import ray
 import torch
 from numpy.typing import NDArray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
+from raysq.cluster.workers import collect, create_workers
 from raysq.rewards.base import RewardFunction
 from raysq.rewards.scoring import ScoringBatch, payoffs, token_rewards, warm_up
 from raysq.types import Rewards, Samples
-
-MAX_RETRIES = 3
-"""Times a call is repeated when its worker dies under it."""
 
 
 class RewardWorker:
     """Scores batches; runs as a Ray process, made by ``create_reward_workers``."""
 
     def __init__(self, reward_function: RewardFunction) -> None:
-        torch.set_num_threads(
-            1
-        )  # stated, not inherited: kernels run on one core, more workers use more cores
+        torch.set_num_threads(1)  # stated, not inherited: more workers use more cores
         self._reward_function = reward_function
         warm_up(reward_function)
 
@@ -50,9 +44,6 @@ def create_reward_workers(
 ) -> list[Any]:
     """Start reward workers and return their handles, at once; ``RemoteScorer.warm_up`` waits for them.
 
-    Create them in the driver and keep the handles there as long as they are needed; copies may travel to
-    learners. A worker that dies is restarted without bound, a call repeated at most ``MAX_RETRIES`` times.
-
     Args:
         num_workers: how many, at least 1.
         reward_function: what they score with; must be picklable and its class importable on every node.
@@ -62,15 +53,7 @@ def create_reward_workers(
     Raises:
         ValueError: ``num_workers`` < 1.
     """
-    if num_workers < 1:
-        raise ValueError(f"num_workers must be at least 1, not {num_workers}")
-    remote_class = ray.remote(
-        num_cpus=num_cpus,
-        max_restarts=-1,
-        max_task_retries=MAX_RETRIES,
-        scheduling_strategy="SPREAD",
-    )(RewardWorker)
-    return [remote_class.remote(reward_function) for _ in range(num_workers)]
+    return create_workers(RewardWorker, num_workers, reward_function, num_cpus=num_cpus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +92,7 @@ class RemoteScorer:
 
     def warm_up(self) -> None:
         """Wait until every worker has started and compiled its kernel."""
-        _collect([worker.process_id.remote() for worker in self.workers], self.timeout_seconds)
+        collect([worker.process_id.remote() for worker in self.workers], "reward", self.timeout_seconds)
 
 
 class PendingRemoteRewards:
@@ -135,25 +118,7 @@ class PendingRemoteRewards:
         """The rewards, in the order of the samples; waits for the workers that are not done."""
         if self._rewards is None:
             started = time.perf_counter()
-            parts = _collect(self._calls, self._timeout_seconds)
+            parts = collect(self._calls, "reward", self._timeout_seconds)
             self.waited_seconds += time.perf_counter() - started
             self._rewards = token_rewards(np.concatenate(parts), self._lengths, self._scale, self._device)
         return self._rewards
-
-
-def _collect(calls: list[Any], timeout_seconds: float) -> list[Any]:
-    """Results of calls, in order; an exception of the reward function itself is raised as it is."""
-    try:
-        return ray.get(calls, timeout=timeout_seconds)
-    except RayTaskError:
-        raise
-    except GetTimeoutError as error:
-        raise RuntimeError(
-            f"rewards were not there after {timeout_seconds:g} s: a reward worker hangs, or finds no node to "
-            "start on; see `ray status` and the worker's log, then start the command again to resume"
-        ) from error
-    except RayError as error:
-        raise RuntimeError(
-            f"a reward worker died, and again at each of {MAX_RETRIES} repetitions: see its log for what "
-            "kills it (often memory), then start the command again to resume"
-        ) from error

@@ -95,6 +95,7 @@ def collate(split: Split, example_ids: np.ndarray, rank: int = 0, world_size: in
         global_size=len(example_ids),
         offset=start,
         longest_reference=int(split.target_lengths[example_ids].max()) + 2,
+        word_counts=split.target_word_counts,
     )
 
 

@@ -117,7 +117,8 @@ class _Chunk:
 class Split:
     """The pairs of a split by position, over all its shards. Arrays are read-only views of the files."""
 
-    def __init__(self, shards: Iterable[Path]) -> None:
+    def __init__(self, shards: Iterable[Path], target_vocabulary_size: int) -> None:
+        self._target_vocabulary_size = target_vocabulary_size
         readers = [pa.ipc.open_file(pa.memory_map(str(path))) for path in shards]
         self._chunks = [_Chunk.of(r.get_batch(k)) for r in readers for k in range(r.num_record_batches)]
         sizes = [len(chunk.source_text) for chunk in self._chunks]
@@ -155,6 +156,14 @@ class Split:
     def target_lengths(self) -> np.ndarray:
         """[len] int32, words of each target."""
         return _lengths(chunk.target_offsets for chunk in self._chunks)
+
+    @cached_property
+    def target_word_counts(self) -> np.ndarray:
+        """[V] int64, how often each word of the target vocabulary occurs in the split."""
+        counts = np.zeros(self._target_vocabulary_size, np.int64)
+        for chunk in self._chunks:
+            counts += np.bincount(chunk.target, minlength=len(counts))
+        return counts
 
     def _locate(self, i: int) -> tuple[_Chunk, int]:
         if not 0 <= i < len(self):
@@ -214,12 +223,13 @@ class Corpus:
         manifest = preparation.manifest
         for name, record in manifest.files.items():
             path = folder / name
-            size = path.stat().st_size if path.is_file() else None
-            if size != record.bytes:
-                found = "missing" if size is None else f"{size} bytes instead of {record.bytes}"
+            bytes_there = path.stat().st_size if path.is_file() else None
+            if bytes_there != record.bytes:
+                found = "missing" if bytes_there is None else f"{bytes_there} bytes instead of {record.bytes}"
                 raise UserError(f"{path} is {found}: {_prepare_again(folder)}")
         try:
-            splits = {s: Split(folder / name for name in manifest.splits[s].shards) for s in SPLITS}
+            size = len(preparation.target_vocabulary)
+            splits = {s: Split([folder / name for name in manifest.splits[s].shards], size) for s in SPLITS}
         except (OSError, pa.ArrowInvalid) as error:
             raise UserError(f"a shard is damaged ({error}): {_prepare_again(folder)}") from error
         return cls(folder, preparation, splits)

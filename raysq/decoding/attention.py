@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from raysq.models import Memory, Seq2Seq
+from raysq.models import Seq2Seq
+from raysq.types import Memory
 
 
 @torch.no_grad()

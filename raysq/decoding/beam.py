@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from raysq.models import Memory, Seq2Seq
-from raysq.types import BOS, EOS
+from raysq.models import Seq2Seq
+from raysq.types import BOS, EOS, Memory
 
 
 class Hypothesis(NamedTuple):
@@ -46,6 +46,7 @@ def beam_search(
     max_length: int = 100,
     length_exponent: float = 0.0,
     num_best: int = 1,
+    temperature: float = 1.0,
 ) -> list[list[Hypothesis]]:
     """The ``num_best`` best hypotheses of each of the B sources, best first.
 
@@ -61,6 +62,7 @@ def beam_search(
         max_length: steps, eos counted; eos is forced at the last.
         length_exponent: 0 is no normalisation (published setting).
         num_best: hypotheses returned for a source, at most ``beam_size``.
+        temperature: the network's outputs are divided by it before the softmax (tau, for a soft-Q oracle).
     """
     B = memory.states.shape[0]
     k, device = beam_size, memory.states.device
@@ -73,6 +75,8 @@ def beam_search(
     for t in range(max_length):
         features, state = policy.step(memory, state, token)
         logits = policy.output.logits(features)
+        if temperature != 1:
+            logits /= temperature
         log_normaliser = logits.logsumexp(1, keepdim=True)
         width = scores.shape[1]
         ending = scores + (logits[:, EOS : EOS + 1] - log_normaliser).view(-1, width)

@@ -1,12 +1,22 @@
-"""Ancestral sampling by inverse CDF: one uniform number a token, finished rows dropped as they end."""
+"""Sampling by inverse CDF: one uniform number a token, finished rows dropped as they end.
+
+Tokens come from the policy alone (ancestral sampling) unless a ``Choice`` says otherwise.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from raysq.models import Memory, Seq2Seq
-from raysq.types import BOS, EOS, PAD, Samples
+from raysq.models import Seq2Seq
+from raysq.types import BOS, EOS, PAD, Memory, Samples
+
+Choice: TypeAlias = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Called at every step with the rows [K] that go on, their prefixes [K, t] and the policy's features [K, H];
+gives their next tokens [K] and the log-probabilities [K] under which these were drawn (0: not drawn)."""
 
 
 @torch.no_grad()
@@ -17,8 +27,9 @@ def sample(
     *,
     num_per_example: int = 1,
     dropout_mask: Tensor | None = None,
+    choice: Choice | None = None,
 ) -> Samples:
-    """Draw one sequence per row of ``memory`` from the policy.
+    """Draw one sequence per row of ``memory``.
 
     Args:
         policy: the network.
@@ -27,20 +38,24 @@ def sample(
             the maximum length with eos: the token at T is eos, forced.
         num_per_example: N, recorded in the samples.
         dropout_mask: [M, T, H] scaled masks of this pass, recorded too.
+        choice: chooses tokens in place of the policy.
 
     Returns:
         Samples with T cut to the longest sequence.
     """
     M, T = uniforms.shape
+    choose = choice or ancestral(policy, uniforms)
     targets = torch.full((M, T), PAD, dtype=torch.long, device=uniforms.device)
+    log_probs = torch.zeros(M, T, dtype=memory.hidden.dtype, device=uniforms.device)
     state = policy.initial_state(memory)
     token = torch.full((M,), BOS, dtype=torch.long, device=uniforms.device)
     alive = torch.arange(M, device=uniforms.device)
     for t in range(T - 1):
         masks = None if dropout_mask is None else dropout_mask[alive, t]
         features, state = policy.step(memory, state, token, masks)
-        token = inverse_cdf(policy.output.logits(features), uniforms[alive, t])
+        token, log_prob = choose(alive, targets[alive, :t], features)
         targets[alive, t] = token
+        log_probs[alive, t] = log_prob
         going = (token != EOS).nonzero().squeeze(1)
         if len(going) < len(alive):
             alive, token = alive[going], token[going]
@@ -53,7 +68,7 @@ def sample(
     mask = targets != PAD
     forced_eos = torch.zeros_like(mask)
     if longest == T:
-        forced_eos[:, T - 1] = mask[:, T - 1]
+        forced_eos[alive, T - 1] = True
     return Samples(
         inputs=shift_right(targets, mask),
         targets=targets,
@@ -61,19 +76,49 @@ def sample(
         forced_eos=forced_eos,
         num_per_example=num_per_example,
         dropout_mask=None if dropout_mask is None else dropout_mask[:, :longest],
+        log_probs=log_probs[:, :longest],
     )
 
 
-def inverse_cdf(logits: Tensor, uniforms: Tensor) -> Tensor:
+def ancestral(policy: Seq2Seq, uniforms: Tensor, temperature: float = 1.0) -> Choice:
+    """The policy's own choice: y_t ~ softmax(logits / temperature), by uniforms [M, T]."""
+
+    def choose(alive: Tensor, prefixes: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        logits = policy.output.logits(features)
+        if temperature != 1:
+            logits /= temperature
+        return inverse_cdf(logits, uniforms[alive, prefixes.shape[1]])
+
+    return choose
+
+
+def greedy(policy: Seq2Seq, memory: Memory, max_length: int) -> Samples:
+    """The likeliest token at every step, one sequence per row of ``memory``; no log-probabilities."""
+    M = memory.hidden.shape[0]
+    nothing = torch.empty(M, max_length, device=memory.hidden.device)
+
+    def choose(alive: Tensor, prefixes: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        token = policy.output.logits(features).argmax(1)
+        return token, torch.zeros_like(token, dtype=features.dtype)
+
+    return sample(policy, memory, nothing, choice=choose)
+
+
+def inverse_cdf(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     """One draw a row from softmax(logits) [M, V] by uniforms [M]: the first word whose CDF exceeds u.
 
     The uniform is scaled by the row's own total, so rounding of the sum cannot bias the last word; a word
     of probability 0 is never drawn.
+
+    Returns:
+        The words [M] and their log-probabilities [M].
     """
-    weights = torch.exp(logits - logits.amax(1, keepdim=True))
-    cdf = weights.cumsum(1)
+    highest = logits.amax(1, keepdim=True)
+    cdf = torch.exp(logits - highest).cumsum_(1)
     threshold = (uniforms * cdf[:, -1]).unsqueeze(1)
-    return torch.searchsorted(cdf, threshold, right=True).squeeze(1).clamp_(max=logits.shape[1] - 1)
+    word = torch.searchsorted(cdf, threshold, right=True).clamp_(max=logits.shape[1] - 1)
+    log_prob = logits.gather(1, word) - highest - cdf[:, -1:].log()
+    return word.squeeze(1), log_prob.squeeze(1)
 
 
 def shift_right(targets: Tensor, mask: Tensor) -> Tensor:

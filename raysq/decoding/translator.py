@@ -13,8 +13,8 @@ from raysq.config import DecodingConfig
 from raysq.data.vocabulary import Vocabulary
 from raysq.decoding.attention import attention_weights
 from raysq.decoding.beam import Hypothesis, beam_search
-from raysq.models import Memory, Seq2Seq
-from raysq.types import BOS, EOS, PAD, UNK
+from raysq.models import Seq2Seq
+from raysq.types import BOS, EOS, PAD, UNK, Memory
 
 Unknown = Literal["keep", "drop", "copy"]
 """What becomes of an unknown word: it stays as ``<unk>``, is left out, or is replaced by the source word with

@@ -1,5 +1,11 @@
 """Networks: attention, recurrent encoder and decoder, and the policy and critic made of them."""
 
-from raysq.models.seq2seq import Memory, OutputLayer, Seq2Seq, State
+from typing import Literal
 
-__all__ = ["Memory", "OutputLayer", "Seq2Seq", "State"]
+from raysq.models.baseline import StepBaseline
+from raysq.models.seq2seq import OutputLayer, Seq2Seq, State
+
+CriticForm = Literal["critic", "oracle"]
+"""A critic of actor-critic, or the soft-Q oracle of VAML (with a policy's attention, and dropout)."""
+
+__all__ = ["CriticForm", "OutputLayer", "Seq2Seq", "State", "StepBaseline"]

@@ -7,7 +7,6 @@ apply it chunk by chunk (raysq.losses.vocabulary).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, cast
 
 import torch
@@ -15,33 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from raysq.models.attention import AdditiveAttention, DotAttention
-from raysq.types import FIRST_ACTION, PAD
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """An encoded sequence, as the decoder needs it."""
-
-    states: Tensor
-    """[M, S, H]"""
-    keys: Tensor
-    """[M, S, H] what the attention compares queries with."""
-    mask: Tensor
-    """[M, S]"""
-    hidden: Tensor
-    """[M, H] first hidden state of the decoder."""
-    cell: Tensor
-    """[M, H] first cell state of the decoder."""
-
-    def repeat(self, times: int) -> Memory:
-        """Each row ``times`` times in a row: memory of the M = B N sequences of B examples."""
-        if times == 1:
-            return self
-        return Memory(*(getattr(self, name).repeat_interleave(times, 0) for name in self.__slots__))
-
-    def select(self, rows: Tensor) -> Memory:
-        """Rows [K] int64 of the memory."""
-        return Memory(*(getattr(self, name).index_select(0, rows) for name in self.__slots__))
+from raysq.types import FIRST_ACTION, PAD, Memory
 
 
 class State(NamedTuple):

@@ -32,23 +32,40 @@ def _settings(**stages: Mapping[str, Scalar]) -> dict[str, Scalar]:
     return {f"{stage}.{key}": value for stage, part in stages.items() for key, value in part.items()}
 
 
+FROM_SCRATCH: dict[str, Scalar] = {
+    "optimizer": "adam",
+    "learning_rate": 4e-3,
+    "batch_size": 50,
+    "max_updates": 1600,
+    "max_epochs": 100,
+    "evaluate_every": 320,
+    "linear_decay": True,
+}
+"""The demo's stages that start from a fresh policy."""
+FIVE_SEQUENCES: dict[str, Scalar] = {"max_updates": 1200, "evaluate_every": 240}
+"""Fewer updates, where each has five sequences a sentence."""
+FROM_ACTOR: dict[str, Scalar] = {
+    "optimizer": "adam",
+    "learning_rate": 3e-4,
+    "batch_size": 50,
+    "max_updates": 500,
+    "max_epochs": 100,
+    "evaluate_every": 125,
+}
+"""The demo's stages that start from the MLE actor: as many updates for each."""
 DEMO_CRITIC: dict[str, Scalar] = {
     "learning_rate": 3e-3,
     "target_rate": 0.1,
     "num_samples": 1,
-    "max_updates": 2000,
+    "max_updates": 800,
     "max_epochs": 100,
-    "evaluate_every": 500,
+    "evaluate_every": 400,
     "linear_decay": True,
 }
-DEMO_JOINT: dict[str, Scalar] = {
-    "learning_rate": 1e-4,
+DEMO_JOINT: dict[str, Scalar] = FROM_ACTOR | {
     "critic_learning_rate": 1e-3,
     "target_rate": 0.1,
-    "lambda_mle": 0.2,
-    "entropy_gradient": "normalised",
-    "max_updates": 1500,
-    "evaluate_every": 250,
+    "lambda_mle": 0.3,
 }
 DEMO = Task(
     "demo",
@@ -61,10 +78,23 @@ DEMO = Task(
             "critic_embedding": "tied",
             "critic_embedding_range": 0.9,
         },
-        mle={"optimizer": "adam", "learning_rate": 4e-3},
+        mle=FROM_SCRATCH,
+        raml=FROM_SCRATCH | FIVE_SEQUENCES,
+        noising=FROM_SCRATCH,
+        alpha_dimt=FROM_SCRATCH | FIVE_SEQUENCES,
+        oracle={"learning_rate": 3e-3, "max_updates": 400, "max_epochs": 100, "evaluate_every": 400}
+        | {"linear_decay": True},
+        vaml=FROM_SCRATCH | FIVE_SEQUENCES,
+        spg=FROM_SCRATCH,
+        interpolation=FROM_SCRATCH | {"evaluate_every": 80},  # the mixture may change at each
+        scheduled_sampling=FROM_SCRATCH | {"k": 200.0},
         critic=DEMO_CRITIC,
-        erac=DEMO_JOINT,
-        ac=DEMO_JOINT,
+        erac=DEMO_JOINT | {"entropy_gradient": "normalised"},
+        ac=DEMO_JOINT | {"entropy_gradient": "normalised"},
+        reinforce_critic=DEMO_JOINT,
+        reinforce=FROM_ACTOR | {"lambda_mle": 0.2},
+        mixer=FROM_ACTOR | {"start_prefix": 13, "updates_per_prefix": 125},
+        mrt=FROM_ACTOR | {"num_samples": 8, "lambda_mle": 0.2},
     ),
 )
 MULTI30K = Task(

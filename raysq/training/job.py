@@ -12,8 +12,9 @@ import torch
 from raysq.config import DecodingConfig, NetworkConfig, UserError
 from raysq.data.shards import Corpus
 from raysq.evaluation import Evaluator
-from raysq.rewards.scoring import RewardScorer
+from raysq.rewards.settings import RewardSettings
 from raysq.training.collective import Collective
+from raysq.training.samples import MakeSource, Sampling
 from raysq.training.stage import StageSpec, Surroundings, run_stage
 
 
@@ -26,6 +27,7 @@ class Job:
     data_dir: Path
     network: NetworkConfig
     decoding: DecodingConfig
+    reward: RewardSettings
     seed: int
     checkpoint_seconds: float
     device: str
@@ -33,6 +35,10 @@ class Job:
     """Of each learner's arithmetic."""
     gradient_accumulation: int = 1
     """Parts in which a learner works through its slice of a batch."""
+    sampling: Sampling = "learner"
+    """Who draws the samples of the policy."""
+    max_staleness: int = 0
+    """Updates by which the policy that samples are drawn from may lag behind."""
 
 
 def local_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
@@ -49,7 +55,7 @@ def local_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
 
 def run_job(
     job: Job,
-    scorer: RewardScorer,
+    make_source: MakeSource,
     collective: Collective,
     report: Callable[[Mapping[str, float], Path], None],
 ) -> list[dict[str, Any]]:
@@ -57,7 +63,7 @@ def run_job(
 
     Args:
         job: the work.
-        scorer: who scores samples.
+        make_source: makes what draws and scores a stage's samples.
         collective: the group of learners this one belongs to.
         report: called at every evaluation with its metrics and the stage's folder.
 
@@ -69,17 +75,18 @@ def run_job(
     """
     torch.set_num_threads(job.threads)
     corpus = Corpus.load(job.data_dir)
-    evaluator = Evaluator(corpus, job.decoding, collective, job.device, job.seed)
+    evaluator = Evaluator(corpus, job.decoding, collective, job.device, job.seed, job.reward)
     surroundings = Surroundings(
         corpus=corpus,
         network=job.network,
         evaluator=evaluator,
-        scorer=scorer,
+        make_source=make_source,
         collective=collective,
         device=job.device,
         seed=job.seed,
         checkpoint_seconds=job.checkpoint_seconds,
         gradient_accumulation=job.gradient_accumulation,
+        max_staleness=job.max_staleness,
         report=report,
     )
     return [run_stage(spec, surroundings) for spec in job.stages]

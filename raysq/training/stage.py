@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from raysq.algorithms import Algorithm, CriticTraining
-from raysq.algorithms.randomness import Randomness
+from raysq.algorithms import Algorithm
+from raysq.algorithms.moment import Moment
 from raysq.config import NetworkConfig
 from raysq.data.batches import collate, epoch_batches
 from raysq.data.corpus import SplitName
@@ -28,10 +29,11 @@ from raysq.disk import full_disk_told
 from raysq.evaluation import Evaluator
 from raysq.files import replace_json, write_lines
 from raysq.records import RESULT
-from raysq.rewards.scoring import RewardScorer
 from raysq.training import checkpoint
 from raysq.training.collective import Collective
 from raysq.training.journal import Journal
+from raysq.training.samples import MakeSource
+from raysq.training.selection import judge
 from raysq.training.state import Progress, StageState, load_network, make_networks, read_result
 from raysq.training.step import Diverged, Step
 from raysq.types import Batch
@@ -43,8 +45,6 @@ LOG_EVERY = 20
 CHECKPOINTS = "checkpoints"
 PREPARATION = "preparation"
 """Folder of a stage that holds the vocabularies and how its data was prepared: a model can leave with it."""
-FINAL_SAMPLES = 5
-"""Samples a sentence in the closing evaluation's mean sample BLEU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +70,16 @@ class Surroundings:
     corpus: Corpus
     network: NetworkConfig
     evaluator: Evaluator
-    scorer: RewardScorer
+    make_source: MakeSource
+    """Makes what draws and scores a stage's samples."""
     collective: Collective
     device: str
     seed: int
     checkpoint_seconds: float
     gradient_accumulation: int = 1
     """Parts of a learner's slice of a batch."""
+    max_staleness: int = 0
+    """Updates by which the policy that samples are drawn from may lag behind."""
     report: Callable[[Mapping[str, float], Path], None] = lambda metrics, folder: None
     """Called by every learner at every evaluation with its metrics and the stage's folder."""
 
@@ -121,15 +124,19 @@ class _StageRun:
             seed=surroundings.seed,
             stage=spec.name,
             device=surroundings.device,
+            max_staleness=surroundings.max_staleness,
         )
-        self.step = Step(algorithm, self.networks, surroundings.scorer, surroundings.collective)
+        self.source = surroundings.make_source(algorithm, self.networks)
+        self.step = Step(algorithm, self.networks, self.source, surroundings.collective)
         self.progress = Progress()
         vocabularies = surroundings.corpus.preparation.vocabulary_digests
         self.state = StageState(self.networks, self.step.optimizers, self.progress, vocabularies)
         self.batches_per_epoch = len(self._batches_of(0))
+        self.evaluate_every = algorithm.evaluate_every or self.batches_per_epoch
         self.limit = self._limit()
         self.epoch = -1
         self.batches: list[np.ndarray] = []
+        self.upcoming: deque[tuple[list[Batch], Moment]] = deque()
         saved = checkpoint.latest(spec.folder / CHECKPOINTS)
         if saved is not None:
             self.state.restore(saved)
@@ -177,16 +184,16 @@ class _StageRun:
             return False
         if at == 0:
             return self.spec.policy_from is not None and "policy" in algorithm.trains
-        every = algorithm.evaluate_every or self.batches_per_epoch
-        return at % every == 0 or at >= self.limit
+        return at % self.evaluate_every == 0 or at >= self.limit
+
+    def _next_evaluation(self) -> int:
+        """First update above this one that an evaluation comes before."""
+        return min((self.progress.update // self.evaluate_every + 1) * self.evaluate_every, self.limit)
 
     def _update(self) -> None:
-        started, progress, around = time.monotonic(), self.progress, self.around
-        epoch, index = divmod(progress.update, self.batches_per_epoch)
-        if epoch != self.epoch:
-            self.epoch, self.batches = epoch, self._batches_of(epoch)
-        randomness = Randomness(around.seed, self.spec.name, progress.update)
-        metrics = self.step.run(self._parts(self.batches[index]), randomness, progress.decays)
+        started, progress = time.monotonic(), self.progress
+        parts, moment = self._next()
+        metrics = self.step.run(parts, moment)
         progress.update += 1
         waited, learners = metrics["waited"]
         progress.waited_seconds += waited / learners
@@ -201,14 +208,25 @@ class _StageRun:
         if progress.update % LOG_EVERY == 0:
             self._log_window()
 
+    def _next(self) -> tuple[list[Batch], Moment]:
+        """The batch of this update; those that follow before the next evaluation are announced ahead."""
+        update = self.progress.update
+        last = min(update + self.source.look_ahead(update), self._next_evaluation() - 1)
+        for ahead in range(update + len(self.upcoming), last + 1):
+            epoch, index = divmod(ahead, self.batches_per_epoch)
+            if epoch != self.epoch:
+                self.epoch, self.batches = epoch, self._batches_of(epoch)
+            moment = Moment(self.around.seed, self.spec.name, ahead, epoch, index, self.progress.decays)
+            parts = self._parts(self.batches[index])
+            self.source.announce(parts, moment)
+            self.upcoming.append(([part.to(self.around.device) for part in parts], moment))
+        return self.upcoming.popleft()
+
     def _parts(self, example_ids: np.ndarray) -> list[Batch]:
         """This learner's slice of a global batch, in as many parts as gradients are accumulated over."""
         rank, world_size = self.around.collective.rank, self.around.collective.world_size
         parts = max(1, min(self.around.gradient_accumulation, len(example_ids) // world_size))
-        return [
-            collate(self.split, example_ids, rank * parts + k, world_size * parts).to(self.around.device)
-            for k in range(parts)
-        ]
+        return [collate(self.split, example_ids, rank * parts + k, world_size * parts) for k in range(parts)]
 
     def _batches_of(self, epoch: int) -> list[np.ndarray]:
         lengths = self.split.source_lengths, self.split.target_lengths
@@ -238,47 +256,41 @@ class _StageRun:
         started, progress, algorithm = time.monotonic(), self.progress, self.spec.algorithm
         self._log_window()
         scores = self._dev_scores()
-        name, mode = algorithm.selection
-        score = float(scores[name])
-        improved = progress.best_score is None or (
-            score >= progress.best_score if mode == "max" else score <= progress.best_score
+        verdict = judge(
+            progress,
+            algorithm,
+            float(scores[algorithm.selection[0]]),
+            fresh=self.spec.policy_from is None,
+            bounded=self.spec.updates_of is not None,
         )
-        if improved:
-            progress.best_score, progress.best_update = score, progress.update
-        elif progress.decays < algorithm.max_decays:
-            progress.decays += 1
-        elif self.spec.updates_of is None:
-            progress.stopped_by = f"no improvement after {progress.decays} decays"
-        started_high = self.spec.policy_from is not None  # a fresh policy's first scores are noise
-        collapsed = started_high and mode == "max" and score < (progress.best_score or 0.0) / 2
-        progress.collapsed = progress.collapsed + 1 if collapsed else 0
-        if progress.collapsed >= 2:
-            progress.diverged = True
-            progress.stopped_by = f"dev {name} fell under half of its best ({progress.best_score:.2f}) twice"
-        progress.evaluated = progress.update
-        progress.scores.append([progress.update, score])
         progress.seconds += time.monotonic() - started
         numbers = {f"dev/{k}": v for k, v in scores.items() if isinstance(v, float)}
-        numbers["dev/best"] = progress.best_score if progress.best_score is not None else score
+        assert progress.best_score is not None
+        numbers["dev/best"] = progress.best_score
         numbers["epoch"] = progress.update / self.batches_per_epoch
         if self.journal is not None:
             self.journal.write(progress.update, numbers)
             self.journal.sync()
-        self._save(best=improved)
+        if algorithm.restores:
+            self._keep_or_return(accepted=verdict.accepted)
+        self._save(best=verdict.best)
         self.around.report(numbers, self.spec.folder)
 
     def _dev_scores(self) -> dict[str, Any]:
-        evaluator, algorithm = self.around.evaluator, self.spec.algorithm
-        scores: dict[str, Any] = {}
-        if isinstance(algorithm, CriticTraining):
-            scores |= evaluator.critic_scores(self.networks, algorithm, "dev")
-            if self.progress.update == 0:
-                self.progress.warnings += algorithm.warnings(scores)
-            for position, value in scores["correlation_by_position"].items():
-                scores[f"correlation_at_position_{position:02d}"] = value
-        if "policy" in algorithm.trains:
-            scores |= evaluator.policy_scores(self.networks.policy, "dev")[0]
+        algorithm = self.spec.algorithm
+        scores, _ = algorithm.scores(self.around.evaluator, self.networks, "dev", closing=False)
+        if self.progress.update == 0:
+            self.progress.warnings += algorithm.warnings(scores)
+        for position, value in scores.get("correlation_by_position", {}).items():
+            scores[f"correlation_at_position_{position:02d}"] = value
         return scores
+
+    def _keep_or_return(self, *, accepted: bool) -> None:
+        """Keep this state as the one to return to, or return to the one kept."""
+        if accepted:
+            self.state.accept()
+        else:
+            self.state.return_to_accepted()
 
     # -- checkpoints
 
@@ -304,14 +316,10 @@ class _StageRun:
             load_network(network, self.spec.folder, group, progress.best_update, self.state.vocabularies)
         splits: dict[SplitName, dict[str, Any]] = {"dev": {}, "test": {}}
         for split, scores in splits.items():
-            if "policy" in algorithm.trains:
-                evaluator = self.around.evaluator
-                found, texts = evaluator.policy_scores(self.networks.policy, split, num_samples=FINAL_SAMPLES)
-                scores |= found
-                if self.leads:
-                    write_lines(self.spec.folder / "hypotheses" / f"{split}.txt", texts)
-            elif isinstance(algorithm, CriticTraining):
-                scores |= self.around.evaluator.critic_scores(self.networks, algorithm, split)
+            found, texts = algorithm.scores(self.around.evaluator, self.networks, split, closing=True)
+            scores |= found
+            if self.leads and texts:
+                write_lines(self.spec.folder / "hypotheses" / f"{split}.txt", texts)
         progress.seconds += time.monotonic() - started
         result = {
             "name": self.spec.name,

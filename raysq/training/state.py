@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from raysq.algorithms import Algorithm, CriticTraining, Group, Networks
-from raysq.algorithms.randomness import seeded_generator
+from raysq.algorithms import Algorithm, Group, Networks
+from raysq.algorithms.base import FOLLOWED
+from raysq.algorithms.moment import seeded_generator
 from raysq.config import NetworkConfig, UserError
 from raysq.data.shards import Corpus, Preparation
-from raysq.models import Seq2Seq
+from raysq.models import CriticForm, Seq2Seq, StepBaseline
 from raysq.records import RESULT, StageResultRecord, read_record
 from raysq.training import checkpoint
+from raysq.training.samples import snapshots
+
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
+BASELINE_STEPS = 100
+"""Steps of a learned baseline with parameters of their own."""
 
 
 @dataclass(slots=True)
@@ -29,13 +36,17 @@ class Progress:
     decays: int = 0
     best_score: float | None = None
     best_update: int = -1
+    best_evaluation: int = 0
+    """Which evaluation, from 1, was the best."""
+    accepted_score: float | None = None
+    """Score of the last evaluation that was no failure, since the last decay."""
     collapsed: int = 0
     """Evaluations in a row under half of the best score."""
     tokens: float = 0.0
     update_seconds: float = 0.0
     seconds: float = 0.0
     waited_seconds: float = 0.0
-    """Spent waiting for rewards."""
+    """Spent waiting for samples and rewards."""
     stopped_by: str = ""
     """What ended the updates, once something has."""
     diverged: bool = False
@@ -60,24 +71,25 @@ def build_policy(corpus: Corpus | Preparation, network: NetworkConfig) -> Seq2Se
     )
 
 
-def build_critic(corpus: Corpus, network: NetworkConfig) -> Seq2Seq:
-    """The critic: reads the reference, gives Q of every word; without dropout."""
+def build_critic(corpus: Corpus, network: NetworkConfig, form: CriticForm) -> Seq2Seq:
+    """Reads the reference, gives Q of every word. An oracle has a policy's attention, and dropout."""
     size = len(corpus.target_vocabulary)
     return Seq2Seq(
         size,
         size,
         embedding_size=network.embedding_size,
         hidden_size=network.hidden_size,
-        attention=network.critic_attention,
+        attention=network.critic_attention if form == "critic" else network.attention,
         input_feeding=network.input_feeding,
-        attention_bias=True,
+        attention_bias=form == "critic",
+        dropout=0.0 if form == "critic" else network.oracle_dropout,
         tied=network.critic_embedding == "tied",
     )
 
 
 def load_network(
-    network: Seq2Seq, folder: Path, group: str, best_update: int, vocabularies: Mapping[str, str]
-) -> Seq2Seq:
+    network: AnyNetwork, folder: Path, group: str, best_update: int, vocabularies: Mapping[str, str]
+) -> AnyNetwork:
     """Fill ``network`` with a group's parameters in a stage's best checkpoint, taken at ``best_update``.
 
     Raises:
@@ -90,7 +102,7 @@ def load_network(
             "remove the folder and train the stage again"
         )
     _require_vocabularies(saved, vocabularies)
-    state = _part(saved, group)
+    state = _part(saved.tensors, group)
     shapes = {k: tuple(v.shape) for k, v in network.named_parameters()}
     if {k: tuple(v.shape) for k, v in state.items()} != shapes:
         raise UserError(
@@ -110,8 +122,12 @@ def make_networks(
     seed: int,
     stage: str,
     device: str,
+    max_staleness: int = 0,
 ) -> Networks:
-    """The networks of a stage: from its parents' best checkpoints, else freshly drawn; trained ones free."""
+    """The networks of a stage: from its parents' best checkpoints, else freshly drawn; trained ones free.
+
+    Moving averages and, with ``max_staleness``, the snapshot that samples come from start as copies.
+    """
 
     def ready(fresh: Seq2Seq, group: Group) -> Seq2Seq:
         parent = parents[group]
@@ -125,12 +141,17 @@ def make_networks(
         return fresh.to(device).requires_grad_(group in algorithm.trains)
 
     policy = ready(build_policy(corpus, network), "policy")
-    if not isinstance(algorithm, CriticTraining):
-        return Networks(policy)
-    critic = ready(build_critic(corpus, network), "critic")
-    target = build_critic(corpus, network).to(device)
-    target.load_state_dict(critic.state_dict())
-    return Networks(policy, critic, target.requires_grad_(False))
+    critic = baseline = None
+    if algorithm.critic_form:
+        critic = ready(build_critic(corpus, network, algorithm.critic_form), "critic")
+    if "baseline" in algorithm.trains:
+        baseline = StepBaseline(BASELINE_STEPS, network.hidden_size).to(device)
+    networks = Networks(policy, critic, baseline=baseline)
+    copies: dict[str, Any] = {
+        follower: copy.deepcopy(getattr(networks, FOLLOWED[follower])).requires_grad_(False)
+        for follower in (*algorithm.following_rates(), *snapshots(algorithm, max_staleness))
+    }
+    return replace(networks, **copies)
 
 
 def read_result(folder: Path) -> dict[str, Any]:
@@ -147,21 +168,37 @@ class StageState:
     progress: Progress
     vocabularies: dict[str, str]
     """sha256 of the vocabularies whose ids the networks speak, by side."""
+    accepted: dict[str, Tensor] = field(default_factory=dict)
+    """What ``return_to_accepted`` goes back to; empty: nothing was kept."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that is needed to continue: trained networks, the target critic, optimiser states."""
+        """All that is needed to continue: networks, optimiser states, and the accepted ones of both."""
+        return self._current() | {f"accepted.{name}": tensor for name, tensor in self.accepted.items()}
+
+    def _current(self) -> dict[str, Tensor]:
+        """Trained networks, moving averages, optimiser states."""
         tensors: dict[str, Tensor] = {}
         for group, optimizer in self.optimizers.items():
             tensors |= _named(group, getattr(self.networks, group))
             for index, state in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{group}.{index}.{k}": v for k, v in state.items()}
-        if self.networks.target_critic is not None:
-            tensors |= _named("target_critic", self.networks.target_critic)
+        for follower in FOLLOWED:
+            network = getattr(self.networks, follower)
+            if network is not None:
+                tensors |= _named(follower, network)
         return tensors
 
     def record(self) -> dict[str, checkpoint.JSON]:
         """What a checkpoint holds beside the tensors."""
         return asdict(self.progress) | {"vocabularies": self.vocabularies}
+
+    def accept(self) -> None:
+        """Keep networks and optimisers as they are now."""
+        self.accepted = {name: tensor.clone() for name, tensor in self._current().items()}
+
+    def return_to_accepted(self) -> None:
+        """Make networks and optimisers again what they were at ``accept``."""
+        self._fill(self.accepted)
 
     def restore(self, saved: checkpoint.Checkpoint) -> None:
         """Continue from a checkpoint of this stage.
@@ -170,27 +207,38 @@ class StageState:
             UserError: it is of other vocabularies, other networks or another version of raysq.
         """
         _require_vocabularies(saved, self.vocabularies)
-        mine = {key: tensor.shape for key, tensor in self.tensors().items() if "optimizer." not in key}
-        theirs = {key: tensor.shape for key, tensor in saved.tensors.items() if "optimizer." not in key}
-        if mine != theirs or not saved.state.keys() >= Progress.__dataclass_fields__.keys():
+        accepted = _part(saved.tensors, "accepted")
+        current = {name: t for name, t in saved.tensors.items() if not name.startswith("accepted.")}
+        if _shapes(self._current()) != _shapes(current) or not (
+            saved.state.keys() >= Progress.__dataclass_fields__.keys()
+        ):
             raise UserError(
                 f"checkpoint {saved.path} is of other networks or of another version of raysq; "
                 "move its stage's folder away and repeat the command, which trains the stage afresh"
             )
-        for group in ("policy", "critic", "target_critic"):
-            state = _part(saved, group)
+        self._fill(current)
+        self.accepted = accepted
+        for name in Progress.__dataclass_fields__:
+            setattr(self.progress, name, saved.state[name])
+
+    def _fill(self, tensors: Mapping[str, Tensor]) -> None:
+        for network in (*self.optimizers, *FOLLOWED):
+            state = _part(tensors, network)
             if state:
-                _fill(getattr(self.networks, group), state)
+                _fill(getattr(self.networks, network), state)
         for group, optimizer in self.optimizers.items():
             states: dict[int, dict[str, Tensor]] = {}
-            for key, tensor in _part(saved, f"optimizer.{group}").items():
+            for key, tensor in _part(tensors, f"optimizer.{group}").items():
                 index, name = key.split(".")
-                states.setdefault(int(index), {})[name] = tensor
+                states.setdefault(int(index), {})[name] = tensor.clone()
             whole = optimizer.state_dict()
             whole["state"] = states
             optimizer.load_state_dict(whole)
-        for name in Progress.__dataclass_fields__:
-            setattr(self.progress, name, saved.state[name])
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """Of the networks; an optimiser has nothing before its first step."""
+    return {name: tensor.shape for name, tensor in tensors.items() if not name.startswith("optimizer.")}
 
 
 def _require_vocabularies(saved: checkpoint.Checkpoint, vocabularies: Mapping[str, str]) -> None:
@@ -201,17 +249,17 @@ def _require_vocabularies(saved: checkpoint.Checkpoint, vocabularies: Mapping[st
         )
 
 
-def _named(group: str, network: Seq2Seq) -> dict[str, Tensor]:
+def _named(group: str, network: nn.Module) -> dict[str, Tensor]:
     """Each parameter once, tied ones too."""
     return {f"{group}.{key}": tensor.detach() for key, tensor in network.named_parameters()}
 
 
 @torch.no_grad()
-def _fill(network: Seq2Seq, state: dict[str, Tensor]) -> None:
+def _fill(network: nn.Module, state: dict[str, Tensor]) -> None:
     for key, parameter in network.named_parameters():
         parameter.copy_(state[key])
 
 
-def _part(saved: checkpoint.Checkpoint, name: str) -> dict[str, Tensor]:
+def _part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     prefix = f"{name}."
-    return {k.removeprefix(prefix): v for k, v in saved.tensors.items() if k.startswith(prefix)}
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

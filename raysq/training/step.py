@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from raysq.algorithms import Algorithm, Group, Networks
-from raysq.algorithms.randomness import Randomness
-from raysq.rewards.scoring import PendingRewards, RewardScorer
+from raysq.algorithms.base import FOLLOWED
+from raysq.algorithms.moment import Moment
+from raysq.rewards.scoring import PendingRewards
 from raysq.training.collective import Collective
+from raysq.training.samples import SampleSource
 from raysq.types import Batch, MetricSums, Samples, Unit
 
 Drawn: TypeAlias = tuple[Batch, Samples, PendingRewards | None]
@@ -39,18 +42,18 @@ class Step:
         self,
         algorithm: Algorithm,
         networks: Networks,
-        scorer: RewardScorer,
+        source: SampleSource,
         collective: Collective,
     ) -> None:
         self.algorithm = algorithm
         self.networks = networks
-        self.scorer = scorer
+        self.source = source
         self.collective = collective
         self.optimizers = {
             group: make_optimizer(algorithm, getattr(networks, group)) for group in algorithm.trains
         }
 
-    def run(self, parts: Sequence[Batch], randomness: Randomness, decays: int) -> MetricSums:
+    def run(self, parts: Sequence[Batch], moment: Moment) -> MetricSums:
         """One update on this rank's slice of a global batch, worked through in parts.
 
         All parts are drawn first, which tells by how much each term is divided; then the gradients of the
@@ -62,9 +65,11 @@ class Step:
         Raises:
             Diverged: a term or a gradient is not finite; no parameter was changed.
         """
-        drawn = [self._draw(part, randomness) for part in parts]
-        metrics = self._over_ranks(self._accumulate(drawn, randomness), parts[0])
-        algorithm, place = self.algorithm, _place(randomness, parts)
+        before = self.source.waited_seconds
+        drawn = [self._draw(part, moment, alone=len(parts) == 1) for part in parts]
+        waited = self.source.waited_seconds - before
+        metrics = self._over_ranks(self._accumulate(drawn, moment, waited), parts[0])
+        algorithm, place = self.algorithm, _place(moment, parts)
         for name, (total, _) in metrics.items():
             if name.startswith("loss_") and not math.isfinite(total):
                 raise Diverged(f"loss term {name.removeprefix('loss_')} is {total} {place}")
@@ -72,28 +77,32 @@ class Step:
         for group, norm in norms.items():  # all of them before the first step: networks change together
             if not math.isfinite(norm):
                 raise Diverged(f"gradient of the {group} is {norm} {place}")
-        rates = algorithm.learning_rates(randomness.update, decays)
+        rates = algorithm.learning_rates(moment.update, moment.decays)
         for group, norm in norms.items():
             self._descend(group, rates[group])
             metrics[f"gradient_norm_{group}"] = (norm, 1.0)
             metrics[f"learning_rate_{group}"] = (rates[group], 1.0)
-        self._update_target()
+        self._follow()
         return metrics
 
-    def _draw(self, part: Batch, randomness: Randomness) -> Drawn:
-        samples = self.algorithm.draw(part, self.networks, randomness)
-        rewards = self.scorer.submit(samples, part.references) if self.algorithm.uses_rewards else None
+    def _draw(self, part: Batch, moment: Moment, *, alone: bool) -> Drawn:
+        """A part's samples; unless it is alone, without the graph of the encoder's pass."""
+        samples, rewards = self.source.draw(part, moment)
+        if not alone:  # those of all parts would be held at once, and parts are there to save memory
+            samples = replace(samples, memory=None)
         return part, samples, rewards
 
-    def _accumulate(self, drawn: Sequence[Drawn], randomness: Randomness) -> MetricSums:
-        """Add up the parts' gradients of the normalised loss; returns their metrics, added up too."""
+    def _accumulate(self, drawn: Sequence[Drawn], moment: Moment, waited: float) -> MetricSums:
+        """Add up the parts' gradients of the normalised loss; returns their metrics, added up too.
+
+        ``waited`` is the time lost so far [s], to which that for the rewards is added.
+        """
         divisors = self._divisors(drawn)
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         metrics: MetricSums = {}
-        waited = 0.0
         for part, samples, rewards in drawn:
-            objectives, found = self.algorithm.objectives(part, samples, rewards, self.networks, randomness)
+            objectives, found = self.algorithm.objectives(part, samples, rewards, self.networks, moment)
             counts = _unit_counts(part, samples)
             assert len({objective.name for objective in objectives}) == len(objectives)
             loss = torch.zeros((), device=part.source.device)
@@ -134,13 +143,12 @@ class Step:
         optimizer.step()
 
     @torch.no_grad()
-    def _update_target(self) -> None:
-        """phi_bar <- beta phi + (1 - beta) phi_bar."""
-        rate = self.algorithm.target_update_rate()
-        if rate is None:
-            return
-        critic, target = self.networks.critics()
-        torch._foreach_lerp_(list(target.parameters()), list(critic.parameters()), rate)
+    def _follow(self) -> None:
+        """phi_bar <- beta phi + (1 - beta) phi_bar, for every moving average."""
+        for follower, rate in self.algorithm.following_rates().items():
+            network = getattr(self.networks, FOLLOWED[follower])
+            average = list(getattr(self.networks, follower).parameters())
+            torch._foreach_lerp_(average, list(network.parameters()), rate)
 
 
 def _unit_counts(part: Batch, samples: Samples) -> dict[Unit, float]:
@@ -148,6 +156,6 @@ def _unit_counts(part: Batch, samples: Samples) -> dict[Unit, float]:
     return {"example": float(examples), "sequence": float(sequences), "token": float(samples.mask.sum())}
 
 
-def _place(randomness: Randomness, parts: Sequence[Batch]) -> str:
+def _place(moment: Moment, parts: Sequence[Batch]) -> str:
     ids = [i for part in parts for i in part.example_ids.tolist()]
-    return f"at update {randomness.update} of stage {randomness.stage} (training examples {ids[:8]} ...)"
+    return f"at update {moment.update} of stage {moment.stage} (training examples {ids[:8]} ...)"

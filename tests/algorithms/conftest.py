@@ -13,9 +13,10 @@ from torch import Tensor
 
 from raysq.algorithms import Algorithm, Networks
 from raysq.algorithms.base import critic_input
-from raysq.algorithms.randomness import Randomness
+from raysq.algorithms.moment import Moment
 from raysq.losses import vocabulary
 from raysq.models import Seq2Seq
+from raysq.rewards import SentenceBleu
 from raysq.rewards.scoring import ScoredRewards
 from raysq.types import BOS, EOS, FIRST_ACTION, PAD, Batch, MetricSums, Objective, Rewards, Samples
 
@@ -27,7 +28,7 @@ REFERENCES = [[4, 5, 6, EOS], [7, EOS], [3, 4, EOS], [6, 6, 5, 7, EOS]]
 class Problem:
     batch: Batch
     networks: Networks
-    randomness: Randomness
+    moment: Moment
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def make_batch(source_width: int, reference_width: int, first: int = 0, last: in
         global_size=4,
         offset=first,
         longest_reference=6,
+        word_counts=np.arange(8),
     )
 
 
@@ -108,7 +110,7 @@ def make_problem(float64: None) -> Callable[..., Problem]:
                 *slice_of,
             ),
             Networks(*networks),
-            Randomness(seed=1, stage="test", update=3),
+            Moment(seed=1, stage="test", update=3),
         )
 
     return make
@@ -129,11 +131,11 @@ def run() -> Callable[..., Update]:
     """One update: draw, objectives and the backward pass of the normalised loss."""
 
     def run_update(algorithm: Algorithm, problem: Problem, **changes: Any) -> Update:
-        batch, networks, randomness = problem.batch, problem.networks, problem.randomness
-        samples = algorithm.draw(batch, networks, randomness)
+        batch, networks, moment = problem.batch, problem.networks, problem.moment
+        samples = algorithm.draw(batch, networks, SentenceBleu(), moment)
         rewards = replace(random_rewards(batch, samples), **changes)
         pending = ScoredRewards(rewards, 0.0) if algorithm.uses_rewards else None
-        objectives, metrics = algorithm.objectives(batch, samples, pending, networks, randomness)
+        objectives, metrics = algorithm.objectives(batch, samples, pending, networks, moment)
         numbers = {
             "example": len(batch.example_ids),
             "sequence": len(samples.mask),
@@ -214,10 +216,10 @@ class Textbook:
 
     def likelihood_loss(self, dropout: bool) -> Tensor:
         """-log pi(y* | x), summed; its own dropout masks."""
-        batch, randomness, policy = self.problem.batch, self.problem.randomness, self.problem.networks.policy
+        batch, moment, policy = self.problem.batch, self.problem.moment, self.problem.networks.policy
         references = batch.reference
         inputs = torch.cat((torch.full_like(references[:, :1], BOS), references[:, :-1]), 1)
-        drawn = randomness.dropout_mask("mle dropout", batch, 1, batch.longest_reference, policy)
+        drawn = moment.dropout_mask("mle dropout", batch, 1, batch.longest_reference, policy)
         assert dropout == (drawn is not None)
         masks = drawn[:, : inputs.shape[1]] if drawn is not None else None
         features = policy.features(policy.encode(batch.source, batch.source_mask), inputs, masks)

@@ -5,7 +5,8 @@ import torch
 from torch.testing import assert_close
 
 from raysq.algorithms import CriticTraining
-from raysq.algorithms.critic import Rows
+from raysq.algorithms.rows import Rows
+from raysq.rewards import SentenceBleu
 from raysq.types import EOS, PAD, Samples
 
 OPTIONS: list[dict[str, Any]] = [
@@ -41,7 +42,8 @@ def test_the_update_is_the_textbooks(
     update = run(algorithm, problem)
     assert update.samples.forced_eos.any()
     assert not update.samples.mask.all()
-    assert (update.samples.dropout_mask is not None) == (dropout > 0 and algorithm.sample_dropout)
+    masks = update.samples.dropout_mask
+    assert (masks is None or bool((masks == 1).all())) == (dropout == 0 or not algorithm.sample_dropout)
     book = textbook(problem, update.samples, update.rewards, restricted=algorithm.forced_eos == "restricted")
     terms = {"td": (book.td_error(algorithm.tau) ** 2).sum(), "variance": book.variance(algorithm.variance)}
     loss = terms["td"] + algorithm.lambda_var * terms["variance"]
@@ -72,7 +74,7 @@ def test_metrics(make_problem: Any, run: Any, textbook: Any) -> None:
         "entropy": ((book.entropy * book.mask).sum().item(), n),
         "q": (q.sum().item(), n),
         "reward": (1.5 * update.rewards.sequence.sum().item(), M),
-        "sample_bleu": (100 * update.rewards.sequence.sum().item(), M),
+        "payoff": (update.rewards.sequence.sum().item(), M),
         "sample_length": (n - M, M),
         "forced_eos": (float((update.samples.mask.sum(1) == 4).sum()), M),
     }
@@ -90,7 +92,7 @@ def test_the_maximum_length_of_a_sample(
     with torch.no_grad():
         problem.networks.policy.output.bias[EOS] = -30.0
     algorithm = CriticTraining(max_length=max_length, extra_length=extra_length)
-    samples = algorithm.draw(problem.batch, problem.networks, problem.randomness)
+    samples = algorithm.draw(problem.batch, problem.networks, SentenceBleu(), problem.moment)
     assert samples.targets.shape == (8, T)
     assert samples.mask.all()
     assert (samples.targets[:, -1] == EOS).all()
@@ -103,14 +105,14 @@ def test_samples_of_an_example_stand_together(make_problem: Any) -> None:
     problem = make_problem()
     problem.networks.policy.initialise(torch.Generator().manual_seed(2), init_range=2.0)
     algorithm = CriticTraining(num_samples=50)
-    samples = algorithm.draw(problem.batch, problem.networks, problem.randomness)
+    samples = algorithm.draw(problem.batch, problem.networks, SentenceBleu(), problem.moment)
     assert samples.num_per_example == 50
     policy, batch = problem.networks.policy, problem.batch
     memory = policy.encode(batch.source, batch.source_mask)
     first = torch.full((4,), 1)
     features, _ = policy.step(memory, policy.initial_state(memory), first)
     ends = torch.softmax(policy.output.logits(features), 1)[:, EOS]
-    uniforms = problem.randomness.uniforms("samples", batch, 50, 11)[:, 0].view(4, 50)
+    uniforms = problem.moment.uniforms("samples", batch, 50, 11)[:, 0].view(4, 50)
     empty = (samples.targets[:, 0] == EOS).view(4, 50)
     assert torch.equal(empty, uniforms < ends.unsqueeze(1))  # eos comes first in the inverse CDF
     assert ends.std() > 0.1
@@ -120,8 +122,9 @@ def test_dropout_may_be_off_while_sampling(make_problem: Any) -> None:
     problem = make_problem(dropout=0.3)
     for sample_dropout in (True, False):
         algorithm = CriticTraining(sample_dropout=sample_dropout)
-        samples = algorithm.draw(problem.batch, problem.networks, problem.randomness)
-        assert (samples.dropout_mask is not None) == sample_dropout
+        samples = algorithm.draw(problem.batch, problem.networks, SentenceBleu(), problem.moment)
+        assert samples.dropout_mask is not None  # ones are no dropout: none is drawn for the loss either
+        assert bool((samples.dropout_mask == 1).all()) == (not sample_dropout)
 
 
 def test_rows_literal() -> None:
@@ -140,7 +143,7 @@ def test_published_setting() -> None:
     assert algorithm.learning_rates(update=5, decays=2) == {"critic": 2.5e-4}
     assert (algorithm.num_samples, algorithm.extra_length, algorithm.max_length) == (2, 5, 50)
     assert (algorithm.tau, algorithm.target_tau()) == (0.045, 0.045)
-    assert (algorithm.target_rate, algorithm.target_update_rate()) == (1e-3, 1e-3)
+    assert (algorithm.target_rate, algorithm.following_rates()) == (1e-3, {"target_critic": 1e-3})
     assert (algorithm.lambda_var, algorithm.variance, algorithm.forced_eos) == (
         1e-3,
         "variance",

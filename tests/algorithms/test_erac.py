@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 from torch.testing import assert_close
 
 from raysq.algorithms import ActorCritic, CriticTraining, Mle
+from raysq.rewards.scoring import ScoredRewards
 
 OPTIONS: list[dict[str, Any]] = [
     {},
@@ -42,7 +44,8 @@ def test_the_update_is_the_textbooks(
     update = run(algorithm, problem)
     assert update.samples.forced_eos.any()
     assert not update.samples.mask.all()
-    assert (update.samples.dropout_mask is not None) == (dropout > 0 and algorithm.sample_dropout)
+    masks = update.samples.dropout_mask
+    assert (masks is None or bool((masks == 1).all())) == (dropout == 0 or not algorithm.sample_dropout)
     book = textbook(problem, update.samples, update.rewards, restricted=algorithm.forced_eos == "restricted")
     M = 4 * algorithm.num_samples
     target_tau = algorithm.tau if algorithm.future_entropy else 0.0
@@ -87,11 +90,10 @@ def test_without_temperature_it_is_actor_critic(
             assert_close(update.gradients[name], gradient, rtol=0, atol=1e-10, msg=name)
 
 
-@pytest.mark.parametrize("options", [{"entropy_gradient": "normalised"}, {"future_entropy": False}], ids=str)
-def test_entropy_options_mean_nothing_to_actor_critic(
-    make_problem: Any, run: Any, options: dict[str, Any]
-) -> None:
-    plain, other = (run(actor_critic(tau=0.0, **given), make_problem()) for given in ({}, options))
+def test_the_form_of_the_entropys_gradient_means_nothing_to_actor_critic(make_problem: Any, run: Any) -> None:
+    plain, other = (
+        run(actor_critic(tau=0.0, entropy_gradient=form), make_problem()) for form in ("exact", "normalised")
+    )
     assert torch.equal(plain.loss, other.loss)
     for name, gradient in plain.gradients.items():
         if gradient is not None:
@@ -181,3 +183,74 @@ def test_published_setting() -> None:
     assert (algorithm.target_rate, algorithm.lambda_var, algorithm.lambda_mle) == (1e-3, 1e-3, 0.1)
     assert (algorithm.decay, algorithm.max_decays, algorithm.max_epochs) == (0.9, 6, 30)
     assert algorithm.selection == ("bleu", "max")
+
+
+def delayed_problem(make_problem: Any, shift: float, dropout: float = 0.3) -> Any:
+    """A delayed policy, apart from the policy by a shift of its output."""
+    problem = make_problem(dropout=dropout)
+    delayed = make_problem(dropout=dropout).networks.policy
+    with torch.no_grad():
+        delayed.output.bias.add_(shift * torch.randn(8))
+    return replace(problem, networks=replace(problem.networks, delayed_policy=delayed))
+
+
+def test_a_delayed_policy_draws_and_values_the_targets_actions(
+    make_problem: Any, run: Any, textbook: Any, gradients_of: Any
+) -> None:
+    """Bahdanau et al., Algorithm 1: trajectories and p' of the TD target; the gradient is the policy's."""
+    problem = delayed_problem(make_problem, shift=1.0)
+    algorithm = actor_critic(delayed_policy_rate=0.1, lambda_mle=0.0, lambda_var=0.0)
+    update = run(algorithm, problem)
+    assert all(parameter.grad is None for parameter in problem.networks.delayed_policy.parameters())
+    of_policy = run(algorithm, make_problem(dropout=0.3))
+    assert not torch.equal(update.samples.log_probs, of_policy.samples.log_probs)
+    delayed = replace(problem, networks=replace(problem.networks, policy=problem.networks.delayed_policy))
+    assert torch.equal(run(algorithm, delayed).samples.targets, update.samples.targets)
+    own, drawing = (textbook(p, update.samples, update.rewards, restricted=True) for p in (problem, delayed))
+    td = (
+        drawing.targets(algorithm.tau) - own.q.gather(2, update.samples.targets.unsqueeze(2)).squeeze(2)
+    ) ** 2
+    loss = ((td * own.mask).sum() + own.policy_loss(algorithm.tau)) / 4
+    assert_close(update.loss, loss.detach(), rtol=0, atol=1e-10)
+    for name, gradient in gradients_of(loss, problem).items():
+        if not name.startswith("target_critic"):
+            assert_close(update.gradients[name], gradient, rtol=0, atol=1e-10, msg=name)
+
+
+def test_a_delayed_policy_that_does_not_lag_changes_nothing(make_problem: Any, run: Any) -> None:
+    plain = run(actor_critic(), make_problem(dropout=0.3))
+    copied = run(actor_critic(delayed_policy_rate=1.0), delayed_problem(make_problem, shift=0.0))
+    assert_close(copied.loss, plain.loss, rtol=0, atol=1e-12)
+    for name, gradient in plain.gradients.items():
+        if gradient is not None:
+            assert_close(copied.gradients[name], gradient, rtol=0, atol=1e-12, msg=name)
+
+
+def test_a_snapshot_draws_and_leaves_the_targets_to_the_policy(make_problem: Any, run: Any) -> None:
+    """The same samples give the same TD target, Eq. 19 of the current policy, whoever drew them."""
+    algorithm, problem = actor_critic(), delayed_problem(make_problem, shift=1.0)
+    stale = run(algorithm, problem)
+    assert problem.networks.delayed_policy is not None
+    current = replace(problem, networks=replace(problem.networks, delayed_policy=None))
+    pending = ScoredRewards(stale.rewards, 0.0)
+    objectives, _ = algorithm.objectives(
+        current.batch, stale.samples, pending, current.networks, current.moment
+    )
+    for found, expected in zip(stale.objectives, objectives, strict=True):
+        assert found.name == expected.name
+        assert torch.equal(found.total, expected.total), found.name
+    delayed = run(actor_critic(delayed_policy_rate=0.1), problem)
+    assert torch.equal(delayed.samples.targets, stale.samples.targets)
+    (td,), (td_of_delayed,) = ([o.total for o in u.objectives if o.name == "td"] for u in (stale, delayed))
+    assert abs(td - td_of_delayed) > 1e-3
+
+
+def test_entropy_that_is_not_there_is_not_left_out() -> None:
+    with pytest.raises(ValueError, match="`future_entropy` has no effect unless `tau` is above 0"):
+        ActorCritic(tau=0.0, future_entropy=False)
+
+
+def test_following_rates() -> None:
+    assert ActorCritic().following_rates() == {"target_critic": 1e-3}
+    delayed = ActorCritic(delayed_policy_rate=0.01)
+    assert delayed.following_rates() == {"target_critic": 1e-3, "delayed_policy": 0.01}

@@ -39,12 +39,10 @@ def test_dropout_matters(make_problem: Any, run: Any) -> None:
 def test_a_coefficient_is_carried_along(make_problem: Any) -> None:
     problem = make_problem()
     objective = mle_objective(
-        problem.batch, reference_samples(problem.batch), problem.networks, problem.randomness, 0.1
+        problem.batch, reference_samples(problem.batch), problem.networks, problem.moment, coefficient=0.1
     )
     assert objective.coefficient == 0.1
-    plain = mle_objective(
-        problem.batch, reference_samples(problem.batch), problem.networks, problem.randomness
-    )
+    plain = mle_objective(problem.batch, reference_samples(problem.batch), problem.networks, problem.moment)
     assert torch.equal(objective.total, plain.total)
 
 
@@ -69,4 +67,4 @@ def test_published_schedule() -> None:
         30,
         6,
     )
-    assert algorithm.target_update_rate() is None
+    assert algorithm.following_rates() == {}

@@ -17,7 +17,7 @@ import ray
 import torch
 
 from raysq.algorithms import ActorCritic
-from raysq.algorithms.randomness import Randomness
+from raysq.algorithms.moment import Moment
 from raysq.cluster.connection import start
 from raysq.cluster.reward_workers import RemoteScorer, create_reward_workers
 from raysq.config import NetworkConfig
@@ -25,6 +25,7 @@ from raysq.data.batches import collate, epoch_batches
 from raysq.data.shards import Corpus
 from raysq.rewards import SentenceBleu
 from raysq.training.collective import Collective
+from raysq.training.samples import LocalSource
 from raysq.training.state import make_networks
 from raysq.training.step import Step
 
@@ -53,14 +54,15 @@ def main(data_dir: Path) -> None:
     for name, reward in (("plain", SentenceBleu()), ("delayed", DelayedBleu())):
         scorer = RemoteScorer(create_reward_workers(1, reward))
         scorer.warm_up()
-        steps[name] = Step(algorithm, networks, scorer, Collective())
+        source = LocalSource(algorithm, networks, SentenceBleu(), scorer)
+        steps[name] = Step(algorithm, networks, source, Collective())
     took: dict[str, list[float]] = {name: [] for name in steps}
     waited: dict[str, list[float]] = {name: [] for name in steps}
     for i in range(PAIRS + 3):
         batch = collate(split, batches[i])
         for name, step in steps.items():
             began = time.perf_counter()
-            metrics = step.run([batch], Randomness(1, "x", i), 0)
+            metrics = step.run([batch], Moment(1, "x", i))
             if i >= 3:
                 took[name].append(1000 * (time.perf_counter() - began))
                 waited[name].append(1000 * metrics["waited"][0])

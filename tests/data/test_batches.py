@@ -15,7 +15,7 @@ def split(tmp_path):
     with pa.OSFile(str(tmp_path / "s"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
         texts = [str(i) for i in range(5)]
         writer.write_batch(pa.record_batch([SOURCES, TARGETS, texts, texts], schema=SCHEMA))
-    return Split([tmp_path / "s"])
+    return Split([tmp_path / "s"], 11)
 
 
 def lengths(n, seed=0):
@@ -84,6 +84,7 @@ def test_collate_literal(split):
     assert [[r.tolist() for r in rs] for rs in batch.references] == [[[6, 7, 3]], [[9]], [[5]]]
     assert batch.references[0][0].dtype == np.int32
     assert (batch.global_size, batch.offset, batch.longest_reference) == (3, 0, 5)
+    assert batch.word_counts.tolist() == [0, 0, 0, 1, 0, 1, 1, 1, 2, 1, 0]  # of the whole split
     assert batch.source.dtype == batch.reference.dtype == batch.example_ids.dtype == torch.int64
     assert batch.source_mask.dtype == torch.bool
 

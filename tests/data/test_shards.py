@@ -56,9 +56,10 @@ def test_no_such_pair(folder, i):
 
 
 def test_empty_split():
-    split = Split([])
+    split = Split([], 5)
     assert len(split) == 0
     assert split.source_lengths.tolist() == []
+    assert split.target_word_counts.tolist() == [0, 0, 0, 0, 0]
 
 
 def test_missing_folder(tmp_path):

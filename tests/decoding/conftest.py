@@ -4,8 +4,8 @@ from itertools import product
 import pytest
 import torch
 
-from raysq.models import Memory, Seq2Seq
-from raysq.types import BOS, EOS, PAD, UNK
+from raysq.models import Seq2Seq
+from raysq.types import BOS, EOS, PAD, UNK, Memory
 
 Words = tuple[int, ...]
 

@@ -5,8 +5,8 @@ import torch
 from torch.testing import assert_close
 
 from raysq.decoding.attention import attention_weights
-from raysq.models import Memory, Seq2Seq
-from raysq.types import BOS
+from raysq.models import Seq2Seq
+from raysq.types import BOS, Memory
 
 
 def test_literal() -> None:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from raysq.decoding import Hypothesis, beam_search
-from raysq.models import Memory, Seq2Seq, State
-from raysq.types import BOS, EOS, FIRST_ACTION, UNK
+from raysq.models import Seq2Seq, State
+from raysq.types import BOS, EOS, FIRST_ACTION, UNK, Memory
 
 MakePolicy = Callable[..., Seq2Seq]
 Encode = Callable[[Seq2Seq, int], Memory]

@@ -8,8 +8,8 @@ from torch.testing import assert_close
 
 from raysq.decoding import sample
 from raysq.decoding.sampling import inverse_cdf, shift_right
-from raysq.models import Memory, Seq2Seq
-from raysq.types import BOS, EOS, FIRST_ACTION, PAD, Samples
+from raysq.models import Seq2Seq
+from raysq.types import BOS, EOS, FIRST_ACTION, PAD, Memory, Samples
 
 ALMOST_ONE = 1 - 2**-24
 MakePolicy = Callable[..., Seq2Seq]
@@ -57,8 +57,13 @@ def test_a_teacher_forced_pass_draws_the_same_words(
     samples = sample(policy, memory, uniforms, num_per_example=40, dropout_mask=masks)
     features = policy.features(memory, samples.inputs, samples.dropout_mask)
     drawn = samples.mask & ~samples.forced_eos
-    again = inverse_cdf(policy.output.logits(features[drawn]), uniforms[:, : features.shape[1]][drawn])
+    again, log_probs = inverse_cdf(
+        policy.output.logits(features[drawn]), uniforms[:, : features.shape[1]][drawn]
+    )
     assert torch.equal(again, samples.targets[drawn])
+    assert samples.log_probs is not None
+    assert_close(samples.log_probs[drawn], log_probs, rtol=1e-4, atol=1e-5)
+    assert not samples.log_probs[~drawn].any()  # padding, and where eos was forced
     assert drawn.sum() > 200
     assert samples.num_per_example == 40
     if with_dropout:
@@ -174,13 +179,14 @@ def test_inverse_cdf_literal() -> None:
     """Probabilities (0, 0, 1/2, 0, 1/4, 1/4, 0): the first word whose CDF exceeds u."""
     logits = torch.tensor([0.0, 0.0, 2.0, 0.0, 1.0, 1.0, 0.0]).log().clamp(min=-1e4) + 5
     uniforms = torch.tensor([0.0, 0.25, 0.4999, 0.5, 0.7499, 0.75, 0.9999, ALMOST_ONE])
-    drawn = inverse_cdf(logits.repeat(len(uniforms), 1), uniforms)
+    drawn, log_probs = inverse_cdf(logits.repeat(len(uniforms), 1), uniforms)
     assert drawn.tolist() == [2, 2, 2, 4, 4, 5, 5, 5]
+    assert_close(log_probs.exp(), torch.tensor([0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25, 0.25]))
 
 
 def test_inverse_cdf_scales_by_the_rows_own_total() -> None:
     logits = torch.tensor([[0.0, 1.0, 1.0], [0.0, 1.0, 1.0], [-800.0, -700.0, -700.0], [700.0, 600.0, 0.0]])
-    assert inverse_cdf(logits, torch.tensor([0.15, 0.16, 0.6, 0.99])).tolist() == [0, 1, 2, 0]
+    assert inverse_cdf(logits, torch.tensor([0.15, 0.16, 0.6, 0.99]))[0].tolist() == [0, 1, 2, 0]
 
 
 def test_inverse_cdf_never_draws_the_impossible() -> None:
@@ -189,7 +195,7 @@ def test_inverse_cdf_never_draws_the_impossible() -> None:
     logits[:, -3:] = -1e4
     logits[:, :2] = -1e4
     for uniform in (0.0, ALMOST_ONE):
-        drawn = inverse_cdf(logits, torch.full((20_000,), uniform))
+        drawn, _ = inverse_cdf(logits, torch.full((20_000,), uniform))
         assert drawn.min() >= 2
         assert drawn.max() < 37
 

@@ -8,8 +8,8 @@ from raysq.config import DecodingConfig
 from raysq.data.vocabulary import Vocabulary
 from raysq.decoding import beam_search, translator
 from raysq.decoding.translator import Translator, Unknown
-from raysq.models import Memory, Seq2Seq
-from raysq.types import EOS, SPECIALS, UNK
+from raysq.models import Seq2Seq
+from raysq.types import EOS, SPECIALS, UNK, Memory
 
 SOURCE = Vocabulary((*SPECIALS, "a", "b", "c", "d", "e"))
 TARGET = Vocabulary((*SPECIALS, "x", "y"))

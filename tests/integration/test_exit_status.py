@@ -13,6 +13,7 @@ from raysq.config import Unfinished, UserError, WorkflowConfig
 from raysq.workflow import main as run_workflow
 from tests.integration.faults.conftest import statuses
 from tests.integration.test_workflow import SMALL
+from workflows import raml, vaml
 from workflows.mle import RECIPE
 
 ROOT = Path(__file__).parents[2]
@@ -121,6 +122,32 @@ def test_a_divergence_with_nothing_to_keep_is_one_line_and_status_3(
 def test_a_mistake_leaves_nothing_behind(tmp_path: Path, mistake: str) -> None:
     places = [f"--output-dir={tmp_path / 'runs' / 'a'}", f"--store-dir={tmp_path / 'stages'}"]
     assert run_workflow(RECIPE, None, ["--num-learners=0", *places, mistake]) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_proposal_that_the_vocabulary_does_not_allow_is_refused_before_anything_is_trained(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--raml.proposal.name=edit", "--raml.proposal.edit.temperature=2"]
+    places = [f"--data-dir={data}", f"--output-dir={tmp_path / 'runs' / 'a'}"]
+    assert run_workflow(raml.RECIPE, None, ["--num-learners=0", *options, *places]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(
+        r"error: stage raml: temperature 2 would insert words without end: set it below 1\.\d+\n", err
+    )
+    assert not list((tmp_path / "runs").glob("*/"))
+
+
+def test_settings_of_two_stages_that_do_not_go_together_leave_nothing_behind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--vaml.tau=0.5", f"--output-dir={tmp_path / 'runs' / 'a'}"]
+    assert run_workflow(vaml.RECIPE, None, argv) == 2
+    assert capsys.readouterr() == (
+        "",
+        "error: --oracle.tau (0.4) and --vaml.tau (0.5) differ: give both the same value\n",
+    )
     assert list(tmp_path.iterdir()) == []
 
 

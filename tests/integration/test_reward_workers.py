@@ -11,6 +11,7 @@ import ray
 import torch
 
 from raysq.cluster.reward_workers import RemoteScorer, create_reward_workers
+from raysq.config import UserError
 from raysq.rewards import LocalScorer, SentenceBleu
 from raysq.types import BOS, EOS, PAD, Rewards, Samples
 
@@ -50,6 +51,17 @@ class Broken:
     def prefix_scores(self, hypotheses, lengths, references):
         if len(hypotheses) > 1:
             raise ZeroDivisionError("a defect in the reward")
+        return np.zeros(hypotheses.shape)
+
+    def empty_score(self, references):
+        return np.zeros(len(references))
+
+
+@dataclass(frozen=True)
+class Mistaken:
+    def prefix_scores(self, hypotheses, lengths, references):
+        if len(hypotheses) > 1:
+            raise UserError("the setting is wrong: change it")
         return np.zeros(hypotheses.shape)
 
     def empty_score(self, references):
@@ -145,6 +157,14 @@ def test_exception_of_the_reward_comes_through(ray_session):
     scorer = warm_scorer(1, Broken())
     with pytest.raises(ZeroDivisionError, match="a defect in the reward"):
         scorer.submit(*random_batch(2, 1, seed=3)).result()
+
+
+def test_a_mistake_of_the_user_comes_through_as_its_one_line(ray_session):
+    scorer = warm_scorer(1, Mistaken())
+    with pytest.raises(UserError) as caught:
+        scorer.submit(*random_batch(2, 1, seed=3)).result()
+    assert type(caught.value) is UserError
+    assert str(caught.value) == "the setting is wrong: change it"
 
 
 def test_call_that_hangs_ends_in_a_clear_error(ray_session, slow_worker):

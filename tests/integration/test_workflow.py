@@ -210,10 +210,22 @@ def test_a_policy_that_collapses_is_marked_diverged_and_its_best_checkpoint_kept
     assert erac["state"] == "diverged"
     assert erac["stopped_by"] == "dev bleu fell under half of its best (30.00) twice"
     assert (erac["updates"], erac["best_update"]) == (5, 0)
-    assert erac["test"] == mle["test"]
+    assert {name: erac["test"][name] for name in mle["test"]} == mle["test"]
     assert "the critic explains" in erac["warnings"][0]
     run = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").get_run(erac["run_id"])
     assert (run.info.status, run.data.tags["raysq.state"]) == ("FINISHED", "diverged")
+
+
+def test_a_critic_made_for_another_entropy_is_warned_of(data, tmp_path, capsys):
+    short = [f"--{stage}.max-updates=1" for stage in ("mle", "critic", "erac")]
+    settings = ["--critic.tau=0.02", "--erac.min-explained=-1e9", "--quiet=false"]
+    result = train(data, tmp_path / "run", *short, *settings)
+    line = "--critic.tau (0.02) and --erac.tau (0.045) differ: they should agree"
+    assert [entry["warnings"] for entry in result["stages"]] == [[], [], [line]]
+    printed = capsys.readouterr().out.splitlines()
+    at = [index for index, text in enumerate(printed) if text == f"warning: {line}"]
+    assert len(at) == 2  # before the training and after it
+    assert printed[at[0] - 1].startswith("stage erac trains in ")
 
 
 def test_a_second_command_in_one_output_folder_is_refused(finished, data, capsys):

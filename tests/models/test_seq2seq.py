@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from raysq.models import Memory, OutputLayer, Seq2Seq
-from raysq.types import BOS, EOS, FIRST_ACTION, PAD
+from raysq.models import OutputLayer, Seq2Seq
+from raysq.types import BOS, EOS, FIRST_ACTION, PAD, Memory
 
 Attention = Literal["dot", "additive"]
 VARIANTS = [

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raysq.algorithms.critic import Rows
+from raysq.algorithms.rows import Rows
 from raysq.decoding.sampling import shift_right
 from raysq.losses import state_value, td_targets
 from raysq.rewards.base import PackedReferences, RewardFunction

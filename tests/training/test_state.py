@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from raysq.algorithms import ActorCritic, Algorithm, CriticTraining, Group, Mle, Networks
 from raysq.algorithms.base import critic_input
-from raysq.algorithms.randomness import Randomness
+from raysq.algorithms.moment import Moment
 from raysq.config import NetworkConfig, UserError
 from raysq.data.batches import collate
 from raysq.data.shards import Corpus
@@ -21,6 +21,7 @@ from raysq.models import Seq2Seq
 from raysq.rewards import LocalScorer, SentenceBleu
 from raysq.training import checkpoint
 from raysq.training.collective import Collective
+from raysq.training.samples import LocalSource
 from raysq.training.state import Progress, StageState, build_critic, build_policy, load_network, make_networks
 from raysq.training.step import Step
 
@@ -60,6 +61,10 @@ def assert_same(got: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         assert torch.equal(got[name], value), name
 
 
+NOTHING_DRAWN: Any = None
+"""A source for steps that are never run."""
+
+
 def is_one_table(critic: Seq2Seq) -> bool:
     places = {
         weight.data_ptr()
@@ -72,6 +77,17 @@ def is_one_table(critic: Seq2Seq) -> bool:
 # -- checkpoints
 
 
+def begin_stage(algorithm: Algorithm, networks: Networks) -> tuple[Step, StageState]:
+    source = LocalSource(algorithm, networks, SentenceBleu(), LocalScorer(SentenceBleu()))
+    step = Step(algorithm, networks, source, Collective())
+    return step, StageState(networks, step.optimizers, Progress(), VOCABULARIES)
+
+
+def take_step(step: Step, corpus: Corpus, update: int) -> None:
+    batch = collate(corpus.splits["train"], np.arange(update, update + 5))
+    step.run([batch], Moment(1, "erac", update))
+
+
 @both_embeddings
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_a_restored_stage_goes_on_as_if_it_had_not_stopped(
@@ -80,13 +96,10 @@ def test_a_restored_stage_goes_on_as_if_it_had_not_stopped(
     algorithm = ActorCritic(optimizer=optimizer, beta1=0.5, max_length=6, target_rate=0.2)
 
     def begin(seed: int) -> tuple[Step, StageState]:
-        networks = make(network, algorithm, seed)
-        step = Step(algorithm, networks, LocalScorer(SentenceBleu()), Collective())
-        return step, StageState(networks, step.optimizers, Progress(), VOCABULARIES)
+        return begin_stage(algorithm, make(network, algorithm, seed))
 
     def go_on(step: Step, update: int) -> None:
-        batch = collate(small_corpus.splits["train"], np.arange(update, update + 5))
-        step.run([batch], Randomness(1, "erac", update), decays=0)
+        take_step(step, small_corpus, update)
 
     step, state = begin(seed=1)
     go_on(step, 0)
@@ -116,9 +129,35 @@ def test_a_restored_stage_goes_on_as_if_it_had_not_stopped(
             assert_same(found["state"][index], moments)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_stage_returns_to_what_was_accepted(
+    small_corpus: Corpus, make: Any, tmp_path: Path, optimizer: Any
+) -> None:
+    """Networks, moving averages and moments, also when a checkpoint lies between; and again after it."""
+    algorithm = ActorCritic(optimizer=optimizer, max_length=6, target_rate=0.2)
+    step, state = begin_stage(algorithm, make(SEPARATE, algorithm, 1))
+    take_step(step, small_corpus, 0)
+    state.accept()
+    kept = parameters(state.networks)
+    take_step(step, small_corpus, 1)
+    once = parameters(state.networks)
+    take_step(step, small_corpus, 2)
+    checkpoint.save(tmp_path, 3, state.tensors(), state.record(), best=True)
+    other_step, other = begin_stage(algorithm, make(SEPARATE, algorithm, 9))
+    saved = checkpoint.latest(tmp_path)
+    assert saved is not None
+    other.restore(saved)
+    assert_same(parameters(other.networks), parameters(state.networks))
+    for some_step, some in ((step, state), (other_step, other), (other_step, other)):
+        some.return_to_accepted()
+        assert_same(parameters(some.networks), kept)
+        take_step(some_step, small_corpus, 1)
+        assert_same(parameters(some.networks), once)
+
+
 def test_what_is_frozen_is_not_saved(make: Any) -> None:
     networks = make(algorithm=CriticTraining())
-    step = Step(CriticTraining(), networks, LocalScorer(SentenceBleu()), Collective())
+    step = Step(CriticTraining(), networks, NOTHING_DRAWN, Collective())
     saved = StageState(networks, step.optimizers, Progress(), VOCABULARIES).tensors()
     assert {name.split(".")[0] for name in saved} == {"critic", "target_critic"}
 
@@ -130,7 +169,7 @@ def test_what_is_frozen_is_not_saved(make: Any) -> None:
 def parent(small_corpus: Corpus, make: Any, tmp_path: Path) -> tuple[Path, Networks]:
     """A finished stage whose best update was 3, and its networks."""
     networks, folder = make(seed=5), tmp_path / "parent"
-    step = Step(ActorCritic(), networks, None, Collective())  # type: ignore[arg-type]
+    step = Step(ActorCritic(), networks, NOTHING_DRAWN, Collective())
     vocabularies = small_corpus.preparation.vocabulary_digests
     state = StageState(networks, step.optimizers, Progress(), vocabularies)
     checkpoint.save(folder / "checkpoints", 3, state.tensors(), state.record(), best=True)
@@ -157,7 +196,7 @@ def test_other_networks_are_refused(small_corpus: Corpus, parent: tuple[Path, Ne
     remedy = "use the --network options it was trained with"
     message = f"in {re.escape(str(folder))} does not fit these networks; {remedy}$"
     for fresh, group in (
-        (build_critic(small_corpus, TIED), "critic"),
+        (build_critic(small_corpus, TIED, "critic"), "critic"),
         (build_policy(small_corpus, SEPARATE.model_copy(update={"hidden_size": 8})), "policy"),
     ):
         with pytest.raises(UserError, match=f"^the {group} {message}"):
@@ -186,7 +225,7 @@ def test_a_checkpoint_of_another_version_is_refused(
 ) -> None:
     """A parameter or a counter that this version has and that one lacked: nothing is left at its start."""
     networks = make(algorithm=Mle())
-    step = Step(Mle(), networks, LocalScorer(SentenceBleu()), Collective())
+    step = Step(Mle(), networks, NOTHING_DRAWN, Collective())
     state = StageState(networks, step.optimizers, Progress(), VOCABULARIES)
     tensors, record = state.tensors(), state.record()
     if change == "tensor":
@@ -268,7 +307,7 @@ def test_the_target_starts_as_the_critics_copy(make: Any, network: NetworkConfig
 def test_the_tied_table_learns_from_all_three_uses(small_corpus: Corpus, make: Any, float64: None) -> None:
     """Its gradient is the sum of those of three tables with the same numbers."""
     critic, _ = make(TIED).critics()
-    apart = build_critic(small_corpus, SEPARATE)
+    apart = build_critic(small_corpus, SEPARATE, "critic")
     apart.load_state_dict(copy.deepcopy(critic.state_dict()))
     assert not is_one_table(apart)
     batch = collate(small_corpus.splits["train"], np.arange(6))

@@ -10,13 +10,14 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from raysq.algorithms import ActorCritic, Algorithm, CriticTraining, Group, Mle, Networks
-from raysq.algorithms.randomness import Randomness
+from raysq.algorithms.moment import Moment
 from raysq.config import NetworkConfig
 from raysq.data.batches import collate
 from raysq.data.shards import Corpus
 from raysq.rewards import LocalScorer, SentenceBleu
 from raysq.rewards.scoring import ScoredRewards
 from raysq.training.collective import Collective
+from raysq.training.samples import LocalSource
 from raysq.training.state import make_networks
 from raysq.training.step import Diverged, Step
 from raysq.types import MetricSums, Rewards, Samples
@@ -48,7 +49,8 @@ class Run:
             self.networks.target_critic is not None
         ):  # not the critic's copy: so that the two can be told apart
             self.networks.target_critic.initialise(torch.Generator().manual_seed(5), 0.7)
-        self.step = Step(algorithm, self.networks, scorer, self.collective)
+        source = LocalSource(algorithm, self.networks, SentenceBleu(), scorer)
+        self.step = Step(algorithm, self.networks, source, self.collective)
 
     def update(self, number: int = 7, decays: int = 0, parts: int = 1) -> MetricSums:
         rank, world_size = self.collective.rank, self.collective.world_size
@@ -56,7 +58,7 @@ class Run:
             collate(self.corpus.splits["train"], IDS, rank * parts + k, world_size * parts)
             for k in range(parts)
         ]
-        return self.step.run(slices, Randomness(1, "erac", number), decays)
+        return self.step.run(slices, Moment(1, "erac", number, decays=decays))
 
     def parameters(self) -> dict[str, Tensor]:
         """A copy of every parameter, by ``policy.output.weight``."""
@@ -150,7 +152,7 @@ PLACE = r"at update 7 of stage erac \(training examples \[3, 14, 15, 9, 2, 6, 5,
 def test_a_loss_that_is_no_number(make_run: Any) -> None:
     run = make_run(ActorCritic(**JOINT))
     run.update(0)
-    run.step.scorer = BrokenScorer()
+    run.step.source = LocalSource(run.step.algorithm, run.networks, SentenceBleu(), BrokenScorer())
     before = run.parameters()
     with pytest.raises(Diverged, match=f"^loss term td is nan {PLACE}$"):
         run.update(7)
@@ -244,9 +246,9 @@ def test_every_term_is_divided_by_its_units_in_the_global_batch(make_run: Any) -
     before = run.parameters()
     run.update()
     batch = collate(twin.corpus.splits["train"], IDS)
-    randomness = Randomness(1, "erac", 7)
-    samples = algorithm.draw(batch, twin.networks, randomness)
-    ((objective,), _) = algorithm.objectives(batch, samples, None, twin.networks, randomness)
+    moment = Moment(1, "erac", 7)
+    samples = algorithm.draw(batch, twin.networks, SentenceBleu(), moment)
+    ((objective,), _) = algorithm.objectives(batch, samples, None, twin.networks, moment)
     (objective.total / 11).backward()
     for name, parameter in twin.networks.policy.named_parameters():
         assert parameter.grad is not None
@@ -269,12 +271,31 @@ def test_a_term_by_the_token_is_divided_by_the_tokens_of_all_parts(
     run, twin = make_run(algorithm), make_run(algorithm)
     before, metrics = run.parameters(), run.update(parts=3)
     batch = collate(twin.corpus.splits["train"], IDS)
-    randomness = Randomness(1, "erac", 7)
-    samples = algorithm.draw(batch, twin.networks, randomness)
-    ((objective,), _) = algorithm.objectives(batch, samples, None, twin.networks, randomness)
+    moment = Moment(1, "erac", 7)
+    samples = algorithm.draw(batch, twin.networks, SentenceBleu(), moment)
+    ((objective,), _) = algorithm.objectives(batch, samples, None, twin.networks, moment)
     tokens = int(samples.mask.sum())
     (objective.total / tokens).backward()
     assert metrics["loss_mle"] == pytest.approx((float(objective.total.detach()), tokens))
     for name, parameter in twin.networks.policy.named_parameters():
         moved_by = before[f"policy.{name}"] - run.parameters()[f"policy.{name}"]
         assert_close(moved_by, parameter.grad, rtol=0, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_parts_do_not_hold_on_to_their_encoders_graphs(
+    make_run: Any, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    """A batch in one piece is encoded once for drawing and learning."""
+    run, kept = make_run(ActorCritic(**JOINT)), []
+    objectives = ActorCritic.objectives
+    monkeypatch.setattr(
+        ActorCritic,
+        "objectives",
+        lambda algorithm, batch, samples, *others: (
+            kept.append(samples.memory is not None),
+            objectives(algorithm, batch, samples, *others),
+        )[1],
+    )
+    run.update(parts=parts)
+    assert kept == [parts == 1] * parts

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from raysq.algorithms.randomness import Randomness, seeded_generator
+from raysq.algorithms.moment import Moment, seeded_generator
 
-RANDOMNESS = Randomness(seed=1, stage="erac", update=7)
+MOMENT = Moment(seed=1, stage="erac", update=7)
 
 
 def test_seeded_generator_is_a_function_of_its_parts() -> None:
@@ -27,12 +27,12 @@ def test_seeded_generator_is_a_function_of_its_parts() -> None:
 def test_uniforms_differ_by_every_field_and_purpose(make_problem: Any) -> None:
     batch = make_problem().batch
     drawn = [
-        randomness.uniforms(purpose, batch, 2, 6)
-        for randomness in (
-            RANDOMNESS,
-            replace(RANDOMNESS, seed=2),
-            replace(RANDOMNESS, stage="critic"),
-            replace(RANDOMNESS, update=8),
+        moment.uniforms(purpose, batch, 2, 6)
+        for moment in (
+            MOMENT,
+            replace(MOMENT, seed=2),
+            replace(MOMENT, stage="critic"),
+            replace(MOMENT, update=8),
         )
         for purpose in ("samples", "dropout")
     ]
@@ -46,17 +46,17 @@ def test_other_draws_neither_disturb_nor_are_disturbed(make_problem: Any) -> Non
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    first = RANDOMNESS.uniforms("samples", batch, 1, 4)
+    first = MOMENT.uniforms("samples", batch, 1, 4)
     assert torch.equal(torch.rand(2), expected)
-    assert torch.equal(RANDOMNESS.uniforms("samples", batch, 1, 4), first)
+    assert torch.equal(MOMENT.uniforms("samples", batch, 1, 4), first)
 
 
 @pytest.mark.parametrize("N", [1, 3])
 def test_ranks_take_their_slices(make_problem: Any, N: int) -> None:
-    whole = RANDOMNESS.uniforms("samples", make_problem().batch, N, 5, 2)
+    whole = MOMENT.uniforms("samples", make_problem().batch, N, 5, 2)
     cuts = (0, 1, 3, 3, 4)
     parts = [
-        RANDOMNESS.uniforms("samples", replace_slice(make_problem().batch, first, last), N, 5, 2)
+        MOMENT.uniforms("samples", replace_slice(make_problem().batch, first, last), N, 5, 2)
         for first, last in pairwise(cuts)
     ]
     assert [len(part) for part in parts] == [N, 2 * N, 0, N]
@@ -72,7 +72,7 @@ def replace_slice(batch: Any, first: int, last: int) -> Any:
 def test_dropout_masks_are_scaled_and_follow_their_rate(make_problem: Any) -> None:
     problem = make_problem(dropout=0.3)
     policy = problem.networks.policy
-    mask = RANDOMNESS.dropout_mask("dropout", problem.batch, 50, 20, policy)
+    mask = MOMENT.dropout_mask("dropout", problem.batch, 50, 20, policy)
     assert mask is not None
     assert mask.shape == (200, 20, policy.hidden_size)
     assert mask.dtype == policy.output.weight.dtype
@@ -83,4 +83,4 @@ def test_dropout_masks_are_scaled_and_follow_their_rate(make_problem: Any) -> No
 
 def test_no_dropout_mask_without_dropout(make_problem: Any) -> None:
     problem = make_problem(dropout=0.0)
-    assert RANDOMNESS.dropout_mask("dropout", problem.batch, 1, 4, problem.networks.policy) is None
+    assert MOMENT.dropout_mask("dropout", problem.batch, 1, 4, problem.networks.policy) is None
