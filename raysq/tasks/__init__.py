@@ -42,7 +42,7 @@ FROM_SCRATCH: dict[str, Scalar] = {
     "linear_decay": True,
 }
 """The demo's stages that start from a fresh policy."""
-FIVE_SEQUENCES: dict[str, Scalar] = {"max_updates": 1200, "evaluate_every": 240}
+FIVE_SEQUENCES: dict[str, Scalar] = {"max_updates": 800, "evaluate_every": 200}
 """Fewer updates, where each has five sequences a sentence."""
 FROM_ACTOR: dict[str, Scalar] = {
     "optimizer": "adam",
@@ -82,7 +82,7 @@ DEMO = Task(
         raml=FROM_SCRATCH | FIVE_SEQUENCES,
         noising=FROM_SCRATCH,
         alpha_dimt=FROM_SCRATCH | FIVE_SEQUENCES,
-        oracle={"learning_rate": 3e-3, "max_updates": 400, "max_epochs": 100, "evaluate_every": 400}
+        oracle={"learning_rate": 3e-3, "max_updates": 300, "max_epochs": 100, "evaluate_every": 300}
         | {"linear_decay": True},
         vaml=FROM_SCRATCH | FIVE_SEQUENCES,
         spg=FROM_SCRATCH,
