@@ -22,13 +22,14 @@ from raysq.algorithms.base import (
     reference_samples,
 )
 from raysq.algorithms.moment import Moment
+from raysq.algorithms.on_policy import steps, to_go
 from raysq.algorithms.rows import Rows, critic_features, policy_features
 from raysq.config import DecodingConfig
 from raysq.data.batches import collate, evaluation_batches
 from raysq.data.corpus import SplitName
 from raysq.data.shards import Corpus, Split
 from raysq.decoding import beam_search, sample
-from raysq.losses import chosen_q, cross_entropy, state_value, td_targets, vocabulary_values
+from raysq.losses import chosen_q, negative_log_likelihoods, state_value, td_targets, vocabulary_values
 from raysq.models import Seq2Seq
 from raysq.rewards import SentenceBleu
 from raysq.rewards.scoring import LocalScorer
@@ -203,13 +204,9 @@ class Evaluator:
             words += float(drawn.lengths.sum())
             gold = reference_samples(batch)
             features = policy.features(memory, gold.inputs)[gold.mask]
-            losses = vocabulary_values(
-                lambda logits, targets: {"loss": cross_entropy(logits, targets)[0]},
-                (policy_head(policy, features),),
-                rows=(gold.targets[gold.mask],),
-            )
-            log_loss += float(losses["loss"].sum())
-            tokens += len(losses["loss"])
+            losses = negative_log_likelihoods(policy_head(policy, features), gold.targets[gold.mask])
+            log_loss += float(losses.sum())
+            tokens += len(losses)
         bleu, words, log_loss, tokens = self.collective.sums([bleu, words, log_loss, tokens], self.device)
         n = len(split) * num_samples
         return {
@@ -289,9 +286,8 @@ def _critic_points(
     error = (td_targets(token_rewards, values["state_value"], rows.last) - q).abs()
     soft = torch.zeros_like(drawn.mask, dtype=q.dtype)
     soft[drawn.mask] = token_rewards - algorithm.target_tau() * values["log_prob"]
-    from_here_on = soft.flip(1).cumsum(1).flip(1)[drawn.mask]
-    returns = from_here_on + algorithm.target_tau() * values["log_prob"]
-    position = torch.arange(drawn.mask.shape[1], device=q.device).expand_as(drawn.mask)[drawn.mask]
+    returns = to_go(soft, drawn) + algorithm.target_tau() * values["log_prob"]
+    position = steps(drawn)
     word = ~rows.last
     triples = zip(position[word].tolist(), q[word].tolist(), returns[word].tolist(), strict=True)
     return error.tolist(), list(triples)

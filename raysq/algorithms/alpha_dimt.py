@@ -40,7 +40,7 @@ from raysq.algorithms.base import Algorithm, Evaluation, Group, Networks, policy
 from raysq.algorithms.moment import Moment
 from raysq.algorithms.rows import Rows, by_row, by_sequence, policy_features, source_weights
 from raysq.data.corpus import SplitName
-from raysq.losses import cross_entropy, vocabulary_loss, vocabulary_values
+from raysq.losses import cross_entropy, negative_log_likelihoods, vocabulary_loss
 from raysq.proposals import BoundedHamming, propose
 from raysq.rewards.base import RewardFunction
 from raysq.rewards.scoring import PendingRewards
@@ -161,9 +161,7 @@ class AlphaDimt(Algorithm):
         assert rewards is not None
         rows = Rows.of(samples)
         head = policy_head(networks.policy, policy_features(networks.policy, batch, samples, moment))
-        nll = vocabulary_values(
-            lambda logits, targets: {"nll": cross_entropy(logits, targets)[0]}, (head,), rows=(rows.tokens,)
-        )["nll"]
+        nll = negative_log_likelihoods(head, rows.tokens)
         payoffs, alpha = rewards.result().sequence, self.alpha_after(moment.decays)
         weights = self.weights(samples, -by_sequence(nll, samples), payoffs, alpha).to(nll.dtype)
         total, _ = vocabulary_loss(cross_entropy, head, rows=(rows.tokens,), weights=by_row(weights, samples))

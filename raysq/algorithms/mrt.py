@@ -29,7 +29,7 @@ from raysq.algorithms.mle import mle_objective
 from raysq.algorithms.moment import Moment
 from raysq.algorithms.on_policy import OnPolicy, sample_metrics, with_last
 from raysq.algorithms.rows import Rows, by_row, policy_features, source_weights
-from raysq.losses import cross_entropy, vocabulary_loss, vocabulary_values
+from raysq.losses import cross_entropy, negative_log_likelihoods, vocabulary_loss
 from raysq.models import Seq2Seq
 from raysq.rewards.base import RewardFunction
 from raysq.rewards.scoring import PendingRewards
@@ -111,11 +111,7 @@ def _scored_references(batch: Batch, policy: Seq2Seq) -> Samples:
     """The references with their log-probabilities, no dropout."""
     references = reference_samples(batch)
     features = policy.features(policy.encode(batch.source, batch.source_mask), references.inputs)
-    losses = vocabulary_values(
-        lambda logits, targets: {"loss": cross_entropy(logits, targets)[0]},
-        (policy_head(policy, features[references.mask]),),
-        rows=(references.targets[references.mask],),
-    )
+    head = policy_head(policy, features[references.mask])
     log_probs = features.new_zeros(references.mask.shape)
-    log_probs[references.mask] = -losses["loss"]
+    log_probs[references.mask] = -negative_log_likelihoods(head, references.targets[references.mask])
     return replace(references, log_probs=log_probs)

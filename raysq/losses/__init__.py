@@ -6,7 +6,7 @@ size [tokens, V] is ever stored.
 """
 
 from raysq.losses.actor_critic import actor_critic, state_value
-from raysq.losses.cross_entropy import cross_entropy
+from raysq.losses.cross_entropy import cross_entropy, negative_log_likelihoods
 from raysq.losses.distillation import distillation
 from raysq.losses.erpo import erpo_log_target, erpo_objective
 from raysq.losses.policy_gradient import policy_gradient
@@ -23,6 +23,7 @@ __all__ = [
     "distillation",
     "erpo_log_target",
     "erpo_objective",
+    "negative_log_likelihoods",
     "policy_gradient",
     "q_variance",
     "residual_soft_q_loss",

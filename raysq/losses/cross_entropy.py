@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from raysq.losses.vocabulary import Head, vocabulary_values
+
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Negative log-likelihood of the target, Dai et al. (2018) Eq. 1 by token.
@@ -24,3 +26,12 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, dict
     gradient = log_probs.exp_()
     gradient.scatter_add_(1, column, torch.full_like(column, -1, dtype=gradient.dtype))
     return loss, gradient, {}
+
+
+def negative_log_likelihoods(head: Head, targets: Tensor) -> Tensor:
+    """-log pi of each target [n], in chunks and without gradients."""
+
+    def values(logits: Tensor, of_rows: Tensor) -> dict[str, Tensor]:
+        return {"loss": cross_entropy(logits, of_rows)[0]}
+
+    return vocabulary_values(values, (head,), rows=(targets,))["loss"]

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from raysq.losses import cross_entropy
+from raysq.losses import Head, cross_entropy, negative_log_likelihoods
 from raysq.types import FIRST_ACTION
 
 
@@ -45,3 +45,13 @@ def test_float32_is_finite_for_extreme_logits() -> None:
 def _with_forbidden(actions: Tensor) -> Tensor:
     """Logits with pad and bos in front, as the policy's bias leaves them."""
     return torch.cat((torch.full_like(actions[:, :FIRST_ACTION], -1e4), actions), dim=1)
+
+
+def test_the_likelihoods_alone(float64: None) -> None:
+    """-log softmax of each target, over several chunks, and no graph."""
+    features, weight = torch.randn(700, 3, requires_grad=True), torch.randn(9, 3)
+    targets = torch.randint(9, (700,))
+    found = negative_log_likelihoods(Head(features, weight, torch.arange(9.0)), targets)
+    log_pi = torch.log_softmax(features @ weight.t() + torch.arange(9.0), 1)
+    torch.testing.assert_close(found, -log_pi.detach()[torch.arange(700), targets], rtol=0, atol=1e-12)
+    assert not found.requires_grad
