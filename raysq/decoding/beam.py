@@ -72,9 +72,10 @@ def beam_search(
     token = torch.full((B,), BOS, dtype=torch.long, device=device)
     scores = torch.zeros(B, 1, device=device, dtype=state.hidden.dtype)
     history = torch.empty(B, 1, 0, dtype=torch.long, device=device)
+    readout = policy.output.readout()
     for t in range(max_length):
         features, state = policy.step(memory, state, token)
-        logits = policy.output.logits(features)
+        logits = readout.logits(features)
         if temperature != 1:
             logits /= temperature
         log_normaliser = logits.logsumexp(1, keepdim=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from raysq.decoding.sampling import inverse_cdf, shift_right
+from raysq.decoding.sampling import inverse_cdf, sampling_readout, shift_right
 from raysq.models import Seq2Seq
 from raysq.types import Memory
 
@@ -40,12 +40,12 @@ def mixed_inputs(
     inputs = shift_right(references, mask)
     own = own & mask
     last = int(own.any(0).nonzero().max()) if own.any() else 0
-    state = policy.initial_state(memory)
+    state, readout = policy.initial_state(memory), sampling_readout(policy)
     for t in range(last):
         masks = None if dropout_mask is None else dropout_mask[:, t]
         features, state = policy.step(memory, state, inputs[:, t], masks)
         rows = own[:, t + 1].nonzero().squeeze(1)
         if len(rows):
-            drawn, _ = inverse_cdf(policy.output.logits(features[rows]), uniforms[rows, t + 1])
+            drawn, _ = inverse_cdf(readout.logits(features[rows]), uniforms[rows, t + 1])
             inputs[rows, t + 1] = drawn
     return inputs

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from raysq.models import Seq2Seq
+from raysq.models import Readout, Seq2Seq, product_type
 from raysq.types import BOS, EOS, PAD, Memory, Samples
 
 Choice: TypeAlias = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -80,11 +80,18 @@ def sample(
     )
 
 
+def sampling_readout(policy: Seq2Seq) -> Readout:
+    """The policy's readout in the type of products that holds now."""
+    return policy.output.readout(product_type(policy.output.weight.dtype))
+
+
 def ancestral(policy: Seq2Seq, uniforms: Tensor, temperature: float = 1.0) -> Choice:
     """The policy's own choice: y_t ~ softmax(logits / temperature), by uniforms [M, T]."""
 
+    readout = sampling_readout(policy)
+
     def choose(alive: Tensor, prefixes: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        logits = policy.output.logits(features)
+        logits = readout.logits(features)
         if temperature != 1:
             logits /= temperature
         return inverse_cdf(logits, uniforms[alive, prefixes.shape[1]])
@@ -97,8 +104,10 @@ def greedy(policy: Seq2Seq, memory: Memory, max_length: int) -> Samples:
     M = memory.hidden.shape[0]
     nothing = torch.empty(M, max_length, device=memory.hidden.device)
 
+    readout = sampling_readout(policy)
+
     def choose(alive: Tensor, prefixes: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        token = policy.output.logits(features).argmax(1)
+        token = readout.logits(features).argmax(1)
         return token, torch.zeros_like(token, dtype=features.dtype)
 
     return sample(policy, memory, nothing, choice=choose)
@@ -114,7 +123,7 @@ def inverse_cdf(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
         The words [M] and their log-probabilities [M].
     """
     highest = logits.amax(1, keepdim=True)
-    cdf = torch.exp(logits - highest).cumsum_(1)
+    cdf = torch.sub(logits, highest).exp_().cumsum_(1)
     threshold = (uniforms * cdf[:, -1]).unsqueeze(1)
     word = torch.searchsorted(cdf, threshold, right=True).clamp_(max=logits.shape[1] - 1)
     log_prob = logits.gather(1, word) - highest - cdf[:, -1:].log()

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raysq.decoding.sampling import Choice, inverse_cdf
+from raysq.decoding.sampling import Choice, inverse_cdf, sampling_readout
 from raysq.models import Seq2Seq
 from raysq.rewards.base import PackedReferences, RewardFunction
 from raysq.types import EOS, FIRST_ACTION, PAD, UNK
@@ -77,14 +77,16 @@ def tilted(policy: Seq2Seq, tilt: Tilt, uniforms: Tensor, by_policy: Tensor, by_
         by_reward: [M, T] where the reward has a say.
     """
 
+    readout = sampling_readout(policy)
+
     def choose(alive: Tensor, prefixes: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         t = prefixes.shape[1]
         asked = by_policy[alive, t]
         if asked.all():
-            logits = policy.output.logits(features)
+            logits = readout.logits(features)
         else:
-            logits = features.new_zeros(len(alive), policy.output.weight.shape[0])
-            logits[asked] = policy.output.logits(features[asked])
+            logits = features.new_zeros(len(alive), len(readout.bias))
+            logits[asked] = readout.logits(features[asked])
         rewarded = by_reward[alive, t].nonzero().squeeze(1)
         if len(rewarded):
             words, gains = tilt.after(alive[rewarded], prefixes[rewarded])

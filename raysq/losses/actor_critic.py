@@ -58,11 +58,12 @@ def actor_critic(
     entropy = -torch.linalg.vecdot(pi, log_pi)
     online_value = torch.linalg.vecdot(pi, q)
     state_value = torch.linalg.vecdot(pi, target_q) + target_tau * entropy
+    temperature = torch.full_like(entropy, tau)
     if entropy_gradient == "normalised":
-        log_pi = log_pi / torch.linalg.vector_norm(log_pi[:, FIRST_ACTION:], dim=1, keepdim=True)
-    advantage = q.sub(log_pi, alpha=tau) if tau else q
-    regularised_value = torch.linalg.vecdot(pi, advantage)
-    gradient = pi.mul_(regularised_value.unsqueeze(1) - advantage)
+        temperature /= torch.linalg.vector_norm(log_pi[:, FIRST_ACTION:], dim=1)
+    regularised_value = online_value + temperature * entropy
+    disadvantage = log_pi.mul_(temperature.unsqueeze(1)).sub_(q) if tau else -q
+    gradient = pi.mul_(disadvantage.add_(regularised_value.unsqueeze(1)))
     loss = -regularised_value
     if restrict_forced_eos:
         loss = loss.masked_fill(forced_eos, 0.0)

@@ -1,27 +1,30 @@
-"""Applies a row loss to rows of features in chunks: no [tokens, V] tensor exists in training.
+"""Applies a row loss to rows of features block by block: no [tokens, V] tensor exists in training.
 
-Loss and gradient of a chunk are computed at once in the forward pass and the chunk is dropped: memory is
-set by the chunk, and every elementwise pass runs in cache.
+A block of rows is large enough for fast products; within it the row loss takes a chunk of a few rows at a
+time, so that its elementwise passes stay in cache. Loss and gradient of a block are computed at once in the
+forward pass and its logits are overwritten by the next: memory is set by the block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from raysq.models.products import fill_product, product_type
+
 RowResult = tuple[Tensor, Tensor, dict[str, Tensor]]
 """Loss [c], its gradient with respect to the first logits [c, V], and further values [c] by name."""
 RowLoss = Callable[..., RowResult]
 """Called as row_loss(logits of every head [c, V] .., rows of every argument [c] ..)."""
 
-CHUNK_ELEMENTS = 1 << 19
-"""Numbers in a chunk of logits: 2 MiB of float32, so that the elementwise passes stay in cache."""
 BLOCK_ROWS = 512
-"""Rows whose weight gradient is added at once: adding a [V, H] matrix costs as much as a small product."""
+"""Rows of a product. A product of few rows runs at a third of the machine's rate, one of 512 at its rate."""
+CHUNK_ELEMENTS = 1 << 18
+"""Numbers in a chunk of logits on a CPU: 1 MiB of float32 for each head."""
 
 
 class Head(NamedTuple):
@@ -52,15 +55,14 @@ def vocabulary_loss(
         frozen: further output layers the loss reads; no gradient reaches them.
         rows: further arguments by row, each [n] (no gradient).
         weights: [n] factor of each row's loss; 1 when absent.
-        chunk_rows: rows per chunk; chosen from V when absent.
+        chunk_rows: rows that ``row_loss`` is given at once; chosen from V when absent.
 
     Returns:
         The scalar sum, and by name the further values [n] (detached; ``loss`` holds the rows' losses,
         unweighted).
     """
-    chunk = chunk_rows or _chunk_rows(head)
     names: list[str] = []
-    total, *values = _ChunkedLoss.apply(row_loss, chunk, names, weights, frozen, rows, *head)
+    total, *values = _BlockwiseLoss.apply(row_loss, chunk_rows, names, weights, frozen, rows, *head)
     return total, dict(zip(names, values, strict=True))
 
 
@@ -72,31 +74,63 @@ def vocabulary_values(
     rows: Sequence[Tensor] = (),
     chunk_rows: int | None = None,
 ) -> dict[str, Tensor]:
-    """Values [n] by name of a pure row function over output layers, in chunks and without gradients."""
-    chunk = chunk_rows or _chunk_rows(heads[0])
+    """Values [n] by name of a pure row function over output layers, block by block, without gradients."""
     collected: dict[str, list[Tensor]] = {}
-    for start in range(0, max(1, len(heads[0].features)), chunk):  # without rows, once: the values' names
-        part = slice(start, start + chunk)
-        values = row_values(*_logits(heads, part), *(row[part] for row in rows))
-        for name, value in values.items():
-            collected.setdefault(name, []).append(value)
+    heads = _typed(heads)
+    for block, tables in _blocks(heads):
+        for place, logits, _ in _chunks(heads, block, tables, chunk_rows):
+            for name, value in row_values(*logits, *(row[place] for row in rows)).items():
+                collected.setdefault(name, []).append(value)
     return {name: torch.cat(parts) for name, parts in collected.items()}
 
 
-def _chunk_rows(head: Head) -> int:
-    return max(16, min(BLOCK_ROWS, CHUNK_ELEMENTS // head.weight.shape[0]))
+def _typed(heads: Sequence[Head]) -> list[Head]:
+    """The heads with features and weights in the type of their products."""
+    dtype = product_type(heads[0].features.dtype)
+    return [Head(head.features.to(dtype), head.weight.to(dtype), head.bias) for head in heads]
 
 
-def _logits(heads: Sequence[Head], part: slice) -> list[Tensor]:
-    return [torch.addmm(h.bias, h.features[part], h.weight.t()) for h in heads]
+def _blocks(heads: Sequence[Head]) -> Iterator[tuple[slice, list[Tensor]]]:
+    """Blocks of rows with the products of every head [b, V], which the next block overwrites."""
+    n, V = len(heads[0].features), len(heads[0].bias)
+    tables = [head.features.new_empty(min(BLOCK_ROWS, n), V) for head in heads]
+    for block in _slices(0, n, BLOCK_ROWS):
+        here = [table[: block.stop - block.start] for table in tables]
+        for head, table in zip(heads, here, strict=True):
+            fill_product(head.features[block], head.weight.t(), table)
+        yield block, here
 
 
-class _ChunkedLoss(torch.autograd.Function):
+def _chunks(
+    heads: Sequence[Head], block: slice, tables: Sequence[Tensor], chunk_rows: int | None
+) -> Iterator[tuple[slice, list[Tensor], Tensor]]:
+    """Chunks of a block: their place among all rows, each head's logits [c, V], and the first head's table.
+
+    The logits may be the tables themselves.
+    """
+    V = len(heads[0].bias)
+    on_cpu = tables[0].device.type == "cpu"
+    size = chunk_rows or (max(1, CHUNK_ELEMENTS // V) if on_cpu else BLOCK_ROWS)
+    for place in _slices(block.start, block.stop, size):
+        part = slice(place.start - block.start, place.stop - block.start)
+        logits = [
+            table[part].to(head.bias.dtype).add_(head.bias) for head, table in zip(heads, tables, strict=True)
+        ]
+        yield place, logits, tables[0][part]
+
+
+def _slices(start: int, stop: int, size: int) -> Iterator[slice]:
+    """Parts of at most ``size``; without rows a single empty one, which tells the values' names."""
+    for first in range(start, max(start + 1, stop), size):
+        yield slice(first, min(first + size, stop))
+
+
+class _BlockwiseLoss(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
         row_loss: RowLoss,
-        chunk: int,
+        chunk_rows: int | None,
         names: list[str],
         weights: Tensor | None,
         frozen: Sequence[Head],
@@ -109,29 +143,26 @@ class _ChunkedLoss(torch.autograd.Function):
         d_features = torch.empty_like(features) if needs_features else None
         d_weight = torch.zeros_like(weight) if needs_weight else None
         d_bias = torch.zeros_like(bias) if needs_bias else None
-        heads = (Head(features, weight, bias), *frozen)
+        heads = _typed((Head(features, weight, bias), *frozen))
         total = features.new_zeros(())
         collected: dict[str, list[Tensor]] = {}
-        for first in range(0, max(1, len(features)), BLOCK_ROWS):  # without rows, once: the values' names
-            block = slice(first, min(first + BLOCK_ROWS, len(features)))
-            d_logits = []
-            for start in range(block.start, max(first + 1, block.stop), chunk):
-                part = slice(start, min(start + chunk, block.stop))
-                losses, gradient, values = row_loss(*_logits(heads, part), *(row[part] for row in rows))
+        for block, tables in _blocks(heads):
+            for place, logits, table in _chunks(heads, block, tables, chunk_rows):
+                losses, gradient, values = row_loss(*logits, *(row[place] for row in rows))
                 for name, value in {"loss": losses, **values}.items():
                     collected.setdefault(name, []).append(value)
                 if weights is not None:
-                    losses = losses * weights[part]
-                    gradient.mul_(weights[part].unsqueeze(1))
+                    losses = losses * weights[place]
+                    gradient.mul_(weights[place].unsqueeze(1))
                 total += losses.sum()
-                if d_features is not None:
-                    torch.mm(gradient, weight, out=d_features[part])
                 if d_bias is not None:
                     d_bias += gradient.sum(0)
-                d_logits.append(gradient)
+                table.copy_(gradient)
+            d_logits = tables[0]
+            if d_features is not None:
+                d_features[block] = d_logits @ heads[0].weight
             if d_weight is not None:
-                gradient = d_logits[0] if len(d_logits) == 1 else torch.cat(d_logits)
-                d_weight.addmm_(gradient.t(), features[block])
+                _add_product(d_weight, d_logits.t(), heads[0].features[block])
         ctx.gradients = (d_features, d_weight, d_bias)
         names.extend(collected)
         whole = tuple(torch.cat(parts) for parts in collected.values())
@@ -141,6 +172,24 @@ class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        scale = grad_outputs[0]  # not in place: a graph that is retained gives its gradient again
-        gradients = tuple(None if g is None else g * scale for g in ctx.gradients)
-        return (None, None, None, None, None, None, *gradients)
+        return (None, None, None, None, None, None, *scaled_once(ctx, grad_outputs[0]))
+
+
+def scaled_once(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradients that a forward pass left in ``ctx.gradients``, times the incoming one; in place.
+
+    Raises:
+        RuntimeError: they were taken before; the graph gives its gradient once, even if it is retained.
+    """
+    if ctx.gradients is None:
+        raise RuntimeError("a loss over the vocabulary gives its gradient once")
+    gradients, ctx.gradients = ctx.gradients, None
+    return tuple(None if g is None else g.mul_(scale) for g in gradients)
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += left @ right, the product in the type of ``left``."""
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right

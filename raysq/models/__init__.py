@@ -3,9 +3,19 @@
 from typing import Literal
 
 from raysq.models.baseline import StepBaseline
-from raysq.models.seq2seq import OutputLayer, Seq2Seq, State
+from raysq.models.products import product_type, products_in
+from raysq.models.seq2seq import OutputLayer, Readout, Seq2Seq, State
 
 CriticForm = Literal["critic", "oracle"]
 """A critic of actor-critic, or the soft-Q oracle of VAML (with a policy's attention, and dropout)."""
 
-__all__ = ["CriticForm", "OutputLayer", "Seq2Seq", "State", "StepBaseline"]
+__all__ = [
+    "CriticForm",
+    "OutputLayer",
+    "Readout",
+    "Seq2Seq",
+    "State",
+    "StepBaseline",
+    "product_type",
+    "products_in",
+]

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+CHUNK_ELEMENTS = 1 << 18
+"""Numbers in a chunk of pairs of queries and keys on a CPU: 1 MiB of float32, which stays in cache."""
 
 
 class DotAttention(nn.Module):
@@ -13,11 +19,15 @@ class DotAttention(nn.Module):
         """Keys [M, S, H] of the encoder states [M, S, H]: the states themselves."""
         return states
 
-    def weights(self, query: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+    def weights(
+        self, query: Tensor, keys: Tensor, mask: Tensor, query_lengths: Tensor | None = None
+    ) -> Tensor:
         """Weights [M, T, S] of the positions for queries [M, T, H], keys [M, S, H], mask [M, S]."""
         return _softmax(torch.bmm(query, keys.transpose(1, 2)), mask)
 
-    def forward(self, query: Tensor, keys: Tensor, states: Tensor, mask: Tensor) -> Tensor:
+    def forward(
+        self, query: Tensor, keys: Tensor, states: Tensor, mask: Tensor, query_lengths: Tensor | None = None
+    ) -> Tensor:
         """Context vectors [M, T, H]: the states [M, S, H] averaged by their weights."""
         return torch.bmm(self.weights(query, keys, mask), states)
 
@@ -25,7 +35,9 @@ class DotAttention(nn.Module):
 class AdditiveAttention(nn.Module):
     """score(q, k) = v . tanh(W_q q + W_k k), the MLP attention.
 
-    W [q; k] is split into W_q q + W_k k: one product per query and one per key instead of one per pair.
+    W [q; k] is split into W_q q + W_k k: one product per query and one per key instead of one per pair. What
+    remains for every pair, tanh and the product with v, is done for real pairs alone, a few sequences at a
+    time; its gradient is in closed form, so that no [M, T, S, H] tensor exists.
     """
 
     def __init__(self, hidden_size: int) -> None:
@@ -38,14 +50,82 @@ class AdditiveAttention(nn.Module):
         """Keys W_k k + b [M, S, H] of the encoder states [M, S, H], computed once per sequence."""
         return self.key(states)
 
-    def weights(self, query: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
-        """Weights [M, T, S] of the positions for queries [M, T, H], keys [M, S, H], mask [M, S]."""
-        pairs = torch.tanh(self.query(query).unsqueeze(2) + keys.unsqueeze(1))
-        return _softmax(self.score(pairs).squeeze(-1), mask)
+    def weights(
+        self, query: Tensor, keys: Tensor, mask: Tensor, query_lengths: Tensor | None = None
+    ) -> Tensor:
+        """Weights [M, T, S] of the positions for queries [M, T, H], keys [M, S, H], mask [M, S].
 
-    def forward(self, query: Tensor, keys: Tensor, states: Tensor, mask: Tensor) -> Tensor:
+        Of the queries after the first ``query_lengths`` [M] of a sequence nothing is asked: their weights are
+        even, and no gradient comes from them.
+        """
+        chunks = _chunks(query, mask, query_lengths)
+        scores = _AdditiveScores.apply(self.query(query), keys, self.score.weight[0], chunks)
+        return _softmax(scores, mask)
+
+    def forward(
+        self, query: Tensor, keys: Tensor, states: Tensor, mask: Tensor, query_lengths: Tensor | None = None
+    ) -> Tensor:
         """Context vectors [M, T, H]: the states [M, S, H] averaged by their weights."""
-        return torch.bmm(self.weights(query, keys, mask), states)
+        return torch.bmm(self.weights(query, keys, mask, query_lengths), states)
+
+
+_Chunk = tuple[slice, slice, slice]
+"""Some sequences, their queries and their keys: an index of scores [M, T, S]."""
+
+
+def _chunks(query: Tensor, mask: Tensor, query_lengths: Tensor | None) -> list[_Chunk]:
+    """Sequences in their order, together as long as all pairs of the longest of each side are few enough."""
+    M, T, H = query.shape
+    if query.device.type != "cpu":
+        return [(slice(0, M), slice(0, T), slice(0, mask.shape[1]))]
+    lengths = [T] * M if query_lengths is None else query_lengths.tolist()
+    chunks: list[_Chunk] = []
+    first = longest = widest = 0
+    for m, (t, s) in enumerate(zip(lengths, mask.sum(1).tolist(), strict=True)):
+        t_with, s_with = max(longest, t), max(widest, s)
+        if m > first and (m + 1 - first) * t_with * s_with * H > CHUNK_ELEMENTS:
+            chunks.append((slice(first, m), slice(0, longest), slice(0, widest)))
+            first, t_with, s_with = m, t, s
+        longest, widest = t_with, s_with
+    chunks.append((slice(first, M), slice(0, longest), slice(0, widest)))
+    return chunks
+
+
+class _AdditiveScores(torch.autograd.Function):
+    """score_ts = sum_h v_h tanh(q_th + k_sh) of queries [M, T, H], keys [M, S, H], v [H]; 0 outside chunks.
+
+    d score / d q_th = v_h (1 - tanh^2) = d score / d k_sh,  d score / d v_h = tanh; tanh is computed again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, keys: Tensor, v: Tensor, chunks: list[_Chunk]) -> Tensor:
+        ctx.save_for_backward(queries, keys, v)
+        ctx.chunks = chunks
+        scores = queries.new_zeros(*queries.shape[:2], keys.shape[1])
+        for chunk in chunks:
+            scores[chunk] = _tanh_of_pairs(queries, keys, chunk) @ v
+        return scores
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_scores: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        queries, keys, v = ctx.saved_tensors
+        d_queries, d_keys, d_v = (torch.zeros_like(x) for x in (queries, keys, v))
+        for chunk in ctx.chunks:
+            rows, of_queries, of_keys = chunk
+            pairs = _tanh_of_pairs(queries, keys, chunk)
+            d_here = d_scores[chunk]
+            d_v += torch.mv(pairs.flatten(0, 2).t(), d_here.flatten())
+            pairs.square_().neg_().add_(1).mul_(d_here.unsqueeze(3))
+            torch.sum(pairs, 2, out=d_queries[rows, of_queries])
+            torch.sum(pairs, 1, out=d_keys[rows, of_keys])
+        return d_queries.mul_(v), d_keys.mul_(v), d_v, None
+
+
+def _tanh_of_pairs(queries: Tensor, keys: Tensor, chunk: _Chunk) -> Tensor:
+    """tanh(q_t + k_s) [m, t, s, H] of a chunk."""
+    rows, of_queries, of_keys = chunk
+    return (queries[rows, of_queries].unsqueeze(2) + keys[rows, of_keys].unsqueeze(1)).tanh_()
 
 
 def _softmax(scores: Tensor, mask: Tensor) -> Tensor:

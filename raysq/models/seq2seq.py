@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from raysq.models.attention import AdditiveAttention, DotAttention
+from raysq.models.products import fill_product
 from raysq.types import FIRST_ACTION, PAD, Memory
 
 
@@ -30,6 +31,21 @@ class State(NamedTuple):
     def select(self, rows: Tensor) -> State:
         """Rows [K] int64 of the state, in that order: drops finished rows, reorders beams."""
         return State(*(part.index_select(0, rows) for part in self))
+
+
+class Readout(NamedTuple):
+    """A policy's output layer made ready for the many products of few rows that decoding takes."""
+
+    columns: Tensor
+    """[H, V] the weights, transposed: such products are faster so."""
+    bias: Tensor
+    """[V]"""
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Logits [M, V] of one step's features [M, H], without gradient."""
+        table = features.new_empty(len(features), len(self.bias), dtype=self.columns.dtype)
+        fill_product(features.to(table.dtype), self.columns, table)
+        return table.to(self.bias.dtype).add_(self.bias)
 
 
 class OutputLayer(nn.Module):
@@ -51,8 +67,13 @@ class OutputLayer(nn.Module):
         return self.bias + self.forbidden
 
     def logits(self, features: Tensor) -> Tensor:
-        """Policy logits [M, V] of one step's features [M, H] (decoding only: training goes in chunks)."""
+        """Policy logits [M, V] of features [M, H]; what takes many steps has a ``readout``."""
         return torch.addmm(self.policy_bias(), features, self.weight.t())
+
+    @torch.no_grad()
+    def readout(self, dtype: torch.dtype | None = None) -> Readout:
+        """What decoding needs of it, as it stands now; products in this type, or in the weights'."""
+        return Readout(self.weight.t().to(dtype or self.weight.dtype).contiguous(), self.policy_bias())
 
 
 class Seq2Seq(nn.Module):
@@ -135,7 +156,7 @@ class Seq2Seq(nn.Module):
             return torch.stack(vectors, dim=1)
         start = (memory.hidden.unsqueeze(0), memory.cell.unsqueeze(0))
         hidden, _ = self.decoder(self.target_embedding(inputs), start)
-        return self._attend(memory, hidden, dropout_mask)
+        return self._attend(memory, hidden, dropout_mask, (inputs != PAD).sum(1))
 
     def initial_state(self, memory: Memory) -> State:
         """State before the first step."""
@@ -153,7 +174,9 @@ class Seq2Seq(nn.Module):
         vector = self._attend(memory, hidden.unsqueeze(1), mask).squeeze(1)
         return vector, State(hidden, cell, vector)
 
-    def _attend(self, memory: Memory, hidden: Tensor, dropout_mask: Tensor | None) -> Tensor:
-        context = self.attention(hidden, memory.keys, memory.states, memory.mask)
+    def _attend(
+        self, memory: Memory, hidden: Tensor, dropout_mask: Tensor | None, lengths: Tensor | None = None
+    ) -> Tensor:
+        context = self.attention(hidden, memory.keys, memory.states, memory.mask, lengths)
         vectors = torch.tanh(self.combine(torch.cat((hidden, context), dim=-1)))
         return vectors if dropout_mask is None else vectors * dropout_mask

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from raysq.decoding import Tilt, given, sample, tilted
-from raysq.models import Seq2Seq
+from raysq.models import Readout, Seq2Seq
 from raysq.rewards import EditDistance, Hamming, Rouge, SentenceBleu
 from raysq.rewards.base import RewardFunction, pack
 from raysq.types import EOS, FIRST_ACTION, PAD, UNK, Memory
@@ -167,8 +167,8 @@ def test_only_what_is_asked_for_is_computed(
             scored.extend([prefixes.shape[1]] * len(lengths))
             return super().extension_rewards(prefixes, lengths, references)
 
-    logits = policy.output.logits
-    monkeypatch.setattr(policy.output, "logits", lambda x: (read.append(len(x)), logits(x))[1])
+    logits = Readout.logits
+    monkeypatch.setattr(Readout, "logits", lambda self, x: (read.append(len(x)), logits(self, x))[1])
     by_policy, by_reward = torch.zeros(2, M, T, dtype=torch.bool)
     by_policy[[0, 1, 1], [0, 1, 2]] = True
     by_reward[[1, 2, 3, 4], [2, 0, 1, 2]] = True

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from raysq.losses import Head, actor_critic, cross_entropy, state_value, vocabulary, vocabulary_loss
 from raysq.losses.vocabulary import vocabulary_values
+from raysq.models import products, products_in
 from raysq.types import FIRST_ACTION
 
 n, H, V = 37, 5, 11
@@ -106,11 +107,20 @@ def test_parts_that_need_no_gradient_get_none(problem: Problem, trained: tuple[i
 
 def test_the_gradient_is_scaled_by_what_comes_in(problem: Problem) -> None:
     policy, critics, rows, _ = problem
-    total, _ = vocabulary_loss(ACTOR_CRITIC, policy, frozen=critics, rows=rows)
-    expected = torch.autograd.grad(total, policy, retain_graph=True)
-    again = torch.autograd.grad(-2.5 * total / 7, policy)  # a second time, by the graph that was kept
-    for got, want in zip(again, expected, strict=True):
+    (policy_gradient, scaled), total = (
+        [
+            torch.autograd.grad(
+                factor * vocabulary_loss(ACTOR_CRITIC, policy, frozen=critics, rows=rows)[0], policy
+            )
+            for factor in (1.0, -2.5 / 7)
+        ],
+        vocabulary_loss(ACTOR_CRITIC, policy, frozen=critics, rows=rows)[0],
+    )
+    for got, want in zip(scaled, policy_gradient, strict=True):
         assert_close(got, -2.5 / 7 * want, rtol=1e-14, atol=0)
+    torch.autograd.grad(total, policy, retain_graph=True)
+    with pytest.raises(RuntimeError, match="once"):
+        torch.autograd.grad(total, policy)
 
 
 def test_second_derivatives_are_refused(problem: Problem) -> None:
@@ -139,7 +149,8 @@ def test_gradient_reaches_what_the_head_was_made_of(problem: Problem) -> None:
 @pytest.mark.parametrize(
     ("row_loss", "num_frozen", "num_rows"), [(cross_entropy, 0, 1), (ACTOR_CRITIC, 2, 2)]
 )
-def test_gradcheck(problem: Problem, row_loss: Callable[..., Any], num_frozen: int, num_rows: int) -> None:
+def test_differences(problem: Problem, row_loss: Callable[..., Any], num_frozen: int, num_rows: int) -> None:
+    """The gradient along random directions is the central difference of the loss."""
     policy, critics, rows, weights = problem
 
     def total(*head: Tensor) -> Tensor:
@@ -152,7 +163,15 @@ def test_gradcheck(problem: Problem, row_loss: Callable[..., Any], num_frozen: i
             chunk_rows=5,
         )[0]
 
-    assert torch.autograd.gradcheck(total, tuple(policy))
+    gradients = torch.autograd.grad(total(*policy), policy)
+    for _ in range(20):
+        directions = [torch.randn_like(part) for part in policy]
+        ahead, behind = (
+            total(*(part + step * along for part, along in zip(policy, directions, strict=True)))
+            for step in (1e-6, -1e-6)
+        )
+        slope = sum((g * along).sum() for g, along in zip(gradients, directions, strict=True))
+        assert_close((ahead - behind) / 2e-6, slope, rtol=1e-6, atol=1e-6)
 
 
 def test_without_rows(problem: Problem) -> None:
@@ -195,15 +214,59 @@ def test_vocabulary_values_without_rows(problem: Problem) -> None:
 
 
 def test_chunks_follow_the_vocabulary(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rows per chunk keep a chunk of logits at CHUNK_ELEMENTS, within 16 .. BLOCK_ROWS."""
+    """The row loss gets CHUNK_ELEMENTS logits of a head at once, of one block, of at least one row."""
     seen: list[int] = []
 
     def row_loss(logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         seen.append(len(logits))
         return cross_entropy(logits, tokens)
 
-    for elements, expected in ((20 * V, [20, 17]), (V, [16, 16, 5]), (1 << 19, [37])):
+    for elements, block_rows, expected in (
+        (20 * V, 512, [20, 17]),
+        (16 * V + V - 1, 20, [16, 4, 16, 1]),
+        (1, 512, [1] * n),
+        (1 << 18, 512, [n]),
+    ):
         monkeypatch.setattr(vocabulary, "CHUNK_ELEMENTS", elements)
+        monkeypatch.setattr(vocabulary, "BLOCK_ROWS", block_rows)
         seen.clear()
         vocabulary_loss(row_loss, problem[0], rows=problem[2][1:])
         assert seen == expected
+
+
+@pytest.mark.parametrize("columns", [1, 4, 11])
+def test_columns_of_a_product_change_nothing(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setattr(products, "COLUMNS", columns)
+    policy, critics, rows, _ = problem
+    total, values = vocabulary_loss(ACTOR_CRITIC, policy, frozen=critics, rows=rows)
+    logits, q, target_q = (h.features @ h.weight.t() + h.bias for h in (policy, *critics))
+    losses, _, expected = ACTOR_CRITIC(logits.detach(), q.detach(), target_q.detach(), *rows)
+    assert_close(total, losses.sum(), rtol=0, atol=1e-12)
+    assert_close(values["state_value"], expected["state_value"], rtol=0, atol=1e-12)
+
+
+def test_products_in_bfloat16(problem: Problem) -> None:
+    """Operands are rounded to 8 bits; what the row loss reads is not rounded after the bias is added."""
+    policy, _, rows, _ = problem
+    exact = torch.autograd.grad(vocabulary_loss(cross_entropy, policy, rows=rows[1:])[0], policy)
+    seen: list[Tensor] = []
+
+    def row_loss(logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        seen.append(logits)
+        return cross_entropy(logits, tokens)
+
+    with products_in(torch.bfloat16):
+        total, _ = vocabulary_loss(row_loss, policy, rows=rows[1:])
+    assert all(logits.dtype == torch.float64 for logits in seen)
+    assert (torch.cat(seen)[:, 0] < -9e3).all()
+    expected = policy.features.bfloat16() @ policy.weight.bfloat16().t()
+    assert_close(torch.cat(seen), expected.double() + policy.bias, rtol=0, atol=1e-12)
+    for got, want in zip(torch.autograd.grad(total, policy), exact, strict=True):
+        assert got.dtype == want.dtype
+        error = (got - want).norm() / want.norm()
+        assert 1e-5 < error < 0.02
+    with products_in(None):
+        again = torch.autograd.grad(vocabulary_loss(cross_entropy, policy, rows=rows[1:])[0], policy)
+    assert all(torch.equal(got, want) for got, want in zip(again, exact, strict=True))

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from raysq.models import attention as module
 from raysq.models.attention import AdditiveAttention, DotAttention
 
 M, T, S, H = 3, 4, 5, 6
@@ -85,3 +86,39 @@ def test_padding_gets_no_weight_and_no_gradient(kind: str, inputs: tuple[Tensor,
     assert filled.grad is not None
     assert (filled.grad[~mask] == 0).all()
     assert filled.grad[mask].abs().sum(1).min() > 0
+
+
+@pytest.mark.parametrize("chunk_elements", [1, 5 * 4 * H, 1 << 18])
+def test_additive_gradient_is_that_of_the_textbook_form(
+    inputs: tuple[Tensor, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch, chunk_elements: int
+) -> None:
+    """In chunks of any size, and with queries of which nothing is asked: as autograd through every pair."""
+    monkeypatch.setattr(module, "CHUNK_ELEMENTS", chunk_elements)
+    query, states, mask = inputs
+    lengths = torch.tensor([4, 1, 2])
+    asked = (torch.arange(T) < lengths[:, None]).unsqueeze(2)
+    attention = AdditiveAttention(H)
+    wanted_of = torch.randn(M, T, H, generator=torch.Generator().manual_seed(2)) * asked
+    leaves = [query.requires_grad_(), states.requires_grad_(), *attention.parameters()]
+
+    context = attention(query, attention.project(states), states, mask, lengths)
+    got = torch.autograd.grad((context * wanted_of).sum(), leaves)
+
+    pairs = torch.tanh(attention.query(query).unsqueeze(2) + attention.project(states).unsqueeze(1))
+    scores = attention.score(pairs).squeeze(3).masked_fill(~mask.unsqueeze(1), float("-inf"))
+    plain = torch.softmax(scores, 2) @ states
+    wanted = torch.autograd.grad((plain * wanted_of).sum(), leaves)
+    assert_close(context * asked, plain * asked, rtol=0, atol=1e-12)
+    for gradient, expected in zip(got, wanted, strict=True):
+        assert expected.abs().max() > 1e-3
+        assert_close(gradient, expected, rtol=0, atol=1e-12)
+
+
+def test_additive_without_sequences(float64: None) -> None:
+    attention = AdditiveAttention(H)
+    nothing = torch.empty(0, S, H)
+    assert attend(attention, torch.empty(0, T, H), nothing, torch.empty(0, S, dtype=torch.bool)).shape == (
+        0,
+        T,
+        H,
+    )

@@ -110,7 +110,8 @@ def test_padding_of_the_source_changes_nothing(
     for m in range(M):
         alone = SOURCE[m : m + 1][:, SOURCE[m] != PAD]
         one = net.features(net.encode(alone, alone != PAD), INPUTS[m : m + 1])
-        assert_close(one, features[m : m + 1], rtol=0, atol=1e-12)
+        asked = INPUTS[m] != PAD
+        assert_close(one[0, asked], features[m, asked], rtol=0, atol=1e-12)
 
 
 def test_later_inputs_do_not_change_earlier_features(float64: None) -> None:
