@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from raysq.algorithms.base import critic_input
 from raysq.algorithms.moment import Moment
@@ -57,11 +58,12 @@ def policy_features(policy: Seq2Seq, batch: Batch, samples: Samples, moment: Mom
     mask = samples.dropout_mask
     if mask is None:
         mask = _fresh_dropout_mask(policy, batch, samples, moment)
-    memory = samples.memory
-    if memory is None:
-        memory = policy.encode(batch.source, batch.source_mask)
-    memory = memory.repeat(samples.num_per_example)
-    return policy.features(memory, samples.inputs, mask)[samples.mask]
+    with record_function("features"):
+        memory = samples.memory
+        if memory is None:
+            memory = policy.encode(batch.source, batch.source_mask)
+        memory = memory.repeat(samples.num_per_example)
+        return policy.features(memory, samples.inputs, mask)[samples.mask]
 
 
 def _fresh_dropout_mask(policy: Seq2Seq, batch: Batch, samples: Samples, moment: Moment) -> Tensor | None:
@@ -77,5 +79,6 @@ def critic_features(
     critic: Seq2Seq, batch: Batch, samples: Samples, dropout_mask: Tensor | None = None
 ) -> Tensor:
     """Features [n, H] of the samples' valid positions, given the reference; dropout_mask [M, T, H]."""
-    memory = critic.encode(*critic_input(batch)).repeat(samples.num_per_example)
-    return critic.features(memory, samples.inputs, dropout_mask)[samples.mask]
+    with record_function("features"):
+        memory = critic.encode(*critic_input(batch)).repeat(samples.num_per_example)
+        return critic.features(memory, samples.inputs, dropout_mask)[samples.mask]

@@ -7,6 +7,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.profiler import record_function
 
 from raysq.losses.vocabulary import scaled_once
 
@@ -60,7 +61,8 @@ def q_variance(features: Tensor, weight: Tensor, bias: Tensor, form: VarianceFor
         form: "variance" divides by V - 1 (the released code, what lambda_var = 1e-3 is meant for); "sum"
             does not (the paper's formula).
     """
-    total = cast(Tensor, _SquaredDeviations.apply(features, weight, bias))
+    with record_function("vocabulary"):
+        total = cast(Tensor, _SquaredDeviations.apply(features, weight, bias))
     return total / (len(bias) - 1) if form == "variance" else total
 
 

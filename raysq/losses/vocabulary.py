@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.profiler import record_function
 
 from raysq.models.products import fill_product, product_type
 
@@ -62,7 +63,8 @@ def vocabulary_loss(
         unweighted).
     """
     names: list[str] = []
-    total, *values = _BlockwiseLoss.apply(row_loss, chunk_rows, names, weights, frozen, rows, *head)
+    with record_function("vocabulary"):
+        total, *values = _BlockwiseLoss.apply(row_loss, chunk_rows, names, weights, frozen, rows, *head)
     return total, dict(zip(names, values, strict=True))
 
 
@@ -77,10 +79,11 @@ def vocabulary_values(
     """Values [n] by name of a pure row function over output layers, block by block, without gradients."""
     collected: dict[str, list[Tensor]] = {}
     heads = _typed(heads)
-    for block, tables in _blocks(heads):
-        for place, logits, _ in _chunks(heads, block, tables, chunk_rows):
-            for name, value in row_values(*logits, *(row[place] for row in rows)).items():
-                collected.setdefault(name, []).append(value)
+    with record_function("vocabulary"):
+        for block, tables in _blocks(heads):
+            for place, logits, _ in _chunks(heads, block, tables, chunk_rows):
+                for name, value in row_values(*logits, *(row[place] for row in rows)).items():
+                    collected.setdefault(name, []).append(value)
     return {name: torch.cat(parts) for name, parts in collected.items()}
 
 

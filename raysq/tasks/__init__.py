@@ -85,16 +85,16 @@ DEMO = Task(
         oracle={"learning_rate": 3e-3, "max_updates": 300, "max_epochs": 100, "evaluate_every": 300}
         | {"linear_decay": True},
         vaml=FROM_SCRATCH | FIVE_SEQUENCES,
-        spg=FROM_SCRATCH,
+        spg=FROM_SCRATCH | {"drop_rate": 0.1},
         interpolation=FROM_SCRATCH | {"evaluate_every": 80},  # the mixture may change at each
-        scheduled_sampling=FROM_SCRATCH | {"k": 200.0},
+        scheduled_sampling=FROM_SCRATCH | {"k": 400.0},
         critic=DEMO_CRITIC,
         erac=DEMO_JOINT | {"entropy_gradient": "normalised"},
         ac=DEMO_JOINT | {"entropy_gradient": "normalised"},
         reinforce_critic=DEMO_JOINT,
         reinforce=FROM_ACTOR | {"lambda_mle": 0.2},
         mixer=FROM_ACTOR | {"start_prefix": 13, "updates_per_prefix": 125},
-        mrt=FROM_ACTOR | {"num_samples": 8, "lambda_mle": 0.2},
+        mrt=FROM_ACTOR | {"num_samples": 4, "lambda_mle": 0.2},
     ),
 )
 MULTI30K = Task(

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from raysq.algorithms import Algorithm, Group, Networks
 from raysq.algorithms.base import FOLLOWED
@@ -36,7 +37,11 @@ def make_optimizer(algorithm: Algorithm, network: torch.nn.Module) -> torch.opti
 
 
 class Step:
-    """Updates the networks that an algorithm trains."""
+    """Updates the networks that an algorithm trains.
+
+    For a profiler its time is recorded as ``sample``, ``features`` (forward), ``vocabulary`` (both ways),
+    ``backward`` (of the features) and ``optimizer``.
+    """
 
     def __init__(
         self,
@@ -73,21 +78,25 @@ class Step:
         for name, (total, _) in metrics.items():
             if name.startswith("loss_") and not math.isfinite(total):
                 raise Diverged(f"loss term {name.removeprefix('loss_')} is {total} {place}")
-        norms = {group: self._clip(group) for group in algorithm.trains}
+        with record_function("optimizer"):
+            norms = {group: self._clip(group) for group in algorithm.trains}
         for group, norm in norms.items():  # all of them before the first step: networks change together
             if not math.isfinite(norm):
                 raise Diverged(f"gradient of the {group} is {norm} {place}")
         rates = algorithm.learning_rates(moment.update, moment.decays)
         for group, norm in norms.items():
-            self._descend(group, rates[group])
             metrics[f"gradient_norm_{group}"] = (norm, 1.0)
             metrics[f"learning_rate_{group}"] = (rates[group], 1.0)
-        self._follow()
+        with record_function("optimizer"):
+            for group in norms:
+                self._descend(group, rates[group])
+            self._follow()
         return metrics
 
     def _draw(self, part: Batch, moment: Moment, *, alone: bool) -> Drawn:
         """A part's samples; unless it is alone, without the graph of the encoder's pass."""
-        samples, rewards = self.source.draw(part, moment)
+        with record_function("sample"):
+            samples, rewards = self.source.draw(part, moment)
         if not alone:  # those of all parts would be held at once, and parts are there to save memory
             samples = replace(samples, memory=None)
         return part, samples, rewards
@@ -109,7 +118,8 @@ class Step:
             for objective in objectives:
                 loss = loss + objective.total * (objective.coefficient / divisors[objective.per])
                 found[f"loss_{objective.name}"] = (float(objective.total.detach()), counts[objective.per])
-            loss.backward()
+            with record_function("backward"):
+                loss.backward()
             waited += rewards.waited_seconds if rewards else 0.0
             for name, (total, weight) in found.items():
                 earlier = metrics.get(name, (0.0, 0.0))
