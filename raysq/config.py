@@ -111,6 +111,9 @@ class NetworkConfig(Config):
     """Share of the policy's attention vector dropped in training; a critic has none."""
     oracle_dropout: float = Field(0.1, ge=0, lt=1)
     """Share of the soft-Q oracle's attention vector dropped while it learns (VAML)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Type of the products with output layers in training and sampling, most of the arithmetic: bfloat16 is
+    faster where the hardware has it. Beam search, softmax and parameters are float32 in any case."""
     init_range: float = Field(0.1, gt=0)
     """All other parameters start uniform in plus or minus this."""
 

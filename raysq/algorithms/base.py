@@ -266,9 +266,10 @@ def critic_input(batch: Batch) -> tuple[Tensor, Tensor]:
 
 def policy_head(policy: Seq2Seq, features: Tensor) -> Head:
     """Rows of policy features with the layer that turns them into logits."""
-    return Head(features, policy.output.weight, policy.output.policy_bias())
+    output = policy.output
+    return Head(features, output.weight, output.policy_bias(), output.product_type)
 
 
 def critic_head(critic: Seq2Seq, features: Tensor) -> Head:
     """Rows of critic features with the layer that turns them into Q."""
-    return Head(features, critic.output.weight, critic.output.bias)
+    return Head(features, critic.output.weight, critic.output.bias, critic.output.product_type)

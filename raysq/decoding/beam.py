@@ -72,7 +72,7 @@ def beam_search(
     token = torch.full((B,), BOS, dtype=torch.long, device=device)
     scores = torch.zeros(B, 1, device=device, dtype=state.hidden.dtype)
     history = torch.empty(B, 1, 0, dtype=torch.long, device=device)
-    readout = policy.output.readout()
+    readout = policy.output.readout(exact=True)
     for t in range(max_length):
         features, state = policy.step(memory, state, token)
         logits = readout.logits(features)

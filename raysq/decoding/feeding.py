@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from raysq.decoding.sampling import inverse_cdf, sampling_readout, shift_right
+from raysq.decoding.sampling import inverse_cdf, shift_right
 from raysq.models import Seq2Seq
 from raysq.types import Memory
 
@@ -40,7 +40,7 @@ def mixed_inputs(
     inputs = shift_right(references, mask)
     own = own & mask
     last = int(own.any(0).nonzero().max()) if own.any() else 0
-    state, readout = policy.initial_state(memory), sampling_readout(policy)
+    state, readout = policy.initial_state(memory), policy.output.readout(exact=False)
     for t in range(last):
         masks = None if dropout_mask is None else dropout_mask[:, t]
         features, state = policy.step(memory, state, inputs[:, t], masks)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from raysq.models import Readout, Seq2Seq, product_type
+from raysq.models import Seq2Seq
 from raysq.types import BOS, EOS, PAD, Memory, Samples
 
 Choice: TypeAlias = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -80,15 +80,10 @@ def sample(
     )
 
 
-def sampling_readout(policy: Seq2Seq) -> Readout:
-    """The policy's readout in the type of products that holds now."""
-    return policy.output.readout(product_type(policy.output.weight.dtype))
-
-
 def ancestral(policy: Seq2Seq, uniforms: Tensor, temperature: float = 1.0) -> Choice:
     """The policy's own choice: y_t ~ softmax(logits / temperature), by uniforms [M, T]."""
 
-    readout = sampling_readout(policy)
+    readout = policy.output.readout(exact=False)
 
     def choose(alive: Tensor, prefixes: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         logits = readout.logits(features)
@@ -104,7 +99,7 @@ def greedy(policy: Seq2Seq, memory: Memory, max_length: int) -> Samples:
     M = memory.hidden.shape[0]
     nothing = torch.empty(M, max_length, device=memory.hidden.device)
 
-    readout = sampling_readout(policy)
+    readout = policy.output.readout(exact=False)
 
     def choose(alive: Tensor, prefixes: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         token = readout.logits(features).argmax(1)

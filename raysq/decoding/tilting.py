@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raysq.decoding.sampling import Choice, inverse_cdf, sampling_readout
+from raysq.decoding.sampling import Choice, inverse_cdf
 from raysq.models import Seq2Seq
 from raysq.rewards.base import PackedReferences, RewardFunction
 from raysq.types import EOS, FIRST_ACTION, PAD, UNK
@@ -77,7 +77,7 @@ def tilted(policy: Seq2Seq, tilt: Tilt, uniforms: Tensor, by_policy: Tensor, by_
         by_reward: [M, T] where the reward has a say.
     """
 
-    readout = sampling_readout(policy)
+    readout = policy.output.readout(exact=False)
 
     def choose(alive: Tensor, prefixes: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         t = prefixes.shape[1]

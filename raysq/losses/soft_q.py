@@ -67,7 +67,7 @@ def residual_soft_q_loss(
         The scalar sum, differentiable in ``head``, and by row [n], detached: ``td_error`` (Q minus its
         target), ``q`` (of the token taken) and ``state_value`` (V of the state the row starts from).
     """
-    q = chosen_q(*head, tokens)
+    q = chosen_q(head.features, head.weight, head.bias, tokens)
     incoming = (q - rewards).detach().roll(1)  # a sequence's first row follows the last one of another
     through_value, values = vocabulary_loss(
         partial(soft_value_residual, tau=tau), head, rows=(incoming, forced_eos, last.roll(1))

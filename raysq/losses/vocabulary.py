@@ -7,6 +7,7 @@ forward pass and its logits are overwritten by the next: memory is set by the bl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.profiler import record_function
 
-from raysq.models.products import fill_product, product_type
+from raysq.models.products import fill_product
 
 RowResult = tuple[Tensor, Tensor, dict[str, Tensor]]
 """Loss [c], its gradient with respect to the first logits [c, V], and further values [c] by name."""
@@ -23,7 +24,7 @@ RowLoss = Callable[..., RowResult]
 """Called as row_loss(logits of every head [c, V] .., rows of every argument [c] ..)."""
 
 BLOCK_ROWS = 512
-"""Rows of a product. A product of few rows runs at a third of the machine's rate, one of 512 at its rate."""
+"""Rows of a product, at most. One of few rows runs at a third of the rate that one of 512 reaches."""
 CHUNK_ELEMENTS = 1 << 18
 """Numbers in a chunk of logits on a CPU: 1 MiB of float32 for each head."""
 
@@ -37,6 +38,8 @@ class Head(NamedTuple):
     """[V, H]"""
     bias: Tensor
     """[V]"""
+    product_type: torch.dtype | None = None
+    """Of the products; None: that of the features. Bias, row loss and sums over words have the features'."""
 
 
 def vocabulary_loss(
@@ -88,16 +91,18 @@ def vocabulary_values(
 
 
 def _typed(heads: Sequence[Head]) -> list[Head]:
-    """The heads with features and weights in the type of their products."""
-    dtype = product_type(heads[0].features.dtype)
-    return [Head(head.features.to(dtype), head.weight.to(dtype), head.bias) for head in heads]
+    """The heads with features and weights in the type of the first one's products."""
+    dtype = heads[0].product_type or heads[0].features.dtype
+    return [head._replace(features=head.features.to(dtype), weight=head.weight.to(dtype)) for head in heads]
 
 
 def _blocks(heads: Sequence[Head]) -> Iterator[tuple[slice, list[Tensor]]]:
     """Blocks of rows with the products of every head [b, V], which the next block overwrites."""
     n, V = len(heads[0].features), len(heads[0].bias)
-    tables = [head.features.new_empty(min(BLOCK_ROWS, n), V) for head in heads]
-    for block in _slices(0, n, BLOCK_ROWS):
+    num_blocks = max(1, math.ceil(n / BLOCK_ROWS))
+    rows = math.ceil(n / num_blocks)  # of like size: a small last block would be slow
+    tables = [head.features.new_empty(rows, V) for head in heads]
+    for block in _slices(0, n, max(1, rows)):
         here = [table[: block.stop - block.start] for table in tables]
         for head, table in zip(heads, here, strict=True):
             fill_product(head.features[block], head.weight.t(), table)
@@ -141,12 +146,13 @@ class _BlockwiseLoss(torch.autograd.Function):
         features: Tensor,
         weight: Tensor,
         bias: Tensor,
+        product_type: torch.dtype | None,
     ) -> tuple[Tensor, ...]:
-        needs_features, needs_weight, needs_bias = ctx.needs_input_grad[-3:]
+        needs_features, needs_weight, needs_bias, _ = ctx.needs_input_grad[-4:]
         d_features = torch.empty_like(features) if needs_features else None
         d_weight = torch.zeros_like(weight) if needs_weight else None
         d_bias = torch.zeros_like(bias) if needs_bias else None
-        heads = _typed((Head(features, weight, bias), *frozen))
+        heads = _typed((Head(features, weight, bias, product_type), *frozen))
         total = features.new_zeros(())
         collected: dict[str, list[Tensor]] = {}
         for block, tables in _blocks(heads):
@@ -175,7 +181,7 @@ class _BlockwiseLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        return (None, None, None, None, None, None, *scaled_once(ctx, grad_outputs[0]))
+        return (None, None, None, None, None, None, *scaled_once(ctx, grad_outputs[0]), None)
 
 
 def scaled_once(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:

@@ -3,7 +3,6 @@
 from typing import Literal
 
 from raysq.models.baseline import StepBaseline
-from raysq.models.products import product_type, products_in
 from raysq.models.seq2seq import OutputLayer, Readout, Seq2Seq, State
 
 CriticForm = Literal["critic", "oracle"]
@@ -16,6 +15,4 @@ __all__ = [
     "Seq2Seq",
     "State",
     "StepBaseline",
-    "product_type",
-    "products_in",
 ]

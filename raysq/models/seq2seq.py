@@ -51,8 +51,13 @@ class Readout(NamedTuple):
 class OutputLayer(nn.Module):
     """Affine map from features [.., H] to one number per word [.., V]."""
 
-    def __init__(self, hidden_size: int, vocabulary_size: int) -> None:
+    def __init__(
+        self, hidden_size: int, vocabulary_size: int, product_type: torch.dtype | None = None
+    ) -> None:
         super().__init__()
+        self.product_type = product_type
+        """Of the products in training and sampling; None: that of the weights. With ``torch.bfloat16`` their
+        operands and results have 8 significant bits; bias, softmax and all sums over words are exact."""
         self.weight = nn.Parameter(torch.empty(vocabulary_size, hidden_size))
         self.bias = nn.Parameter(torch.empty(vocabulary_size))
         # Finite, so that 0 * log 0 stays 0; exp(-1e4) is 0 in every precision.
@@ -71,8 +76,9 @@ class OutputLayer(nn.Module):
         return torch.addmm(self.policy_bias(), features, self.weight.t())
 
     @torch.no_grad()
-    def readout(self, dtype: torch.dtype | None = None) -> Readout:
-        """What decoding needs of it, as it stands now; products in this type, or in the weights'."""
+    def readout(self, *, exact: bool) -> Readout:
+        """What decoding needs of it, as it stands now; ``exact`` has products in the type of the weights."""
+        dtype = None if exact else self.product_type
         return Readout(self.weight.t().to(dtype or self.weight.dtype).contiguous(), self.policy_bias())
 
 
@@ -96,6 +102,7 @@ class Seq2Seq(nn.Module):
         attention_bias: bool,
         dropout: float = 0.0,
         tied: bool = False,
+        product_type: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.dropout = dropout
@@ -109,7 +116,7 @@ class Seq2Seq(nn.Module):
         self.decoder = nn.LSTM(decoder_input, hidden_size, batch_first=True)
         self.attention = AdditiveAttention(hidden_size) if attention == "additive" else DotAttention()
         self.combine = nn.Linear(2 * hidden_size, hidden_size, bias=attention_bias)
-        self.output = OutputLayer(hidden_size, target_size)
+        self.output = OutputLayer(hidden_size, target_size, product_type)
         if tied:  # one table of word vectors: both vocabularies are the same, embeddings as wide as features
             self.target_embedding = self.source_embedding
             self.output.weight = cast(nn.Parameter, self.source_embedding.weight)

@@ -68,6 +68,7 @@ def build_policy(corpus: Corpus | Preparation, network: NetworkConfig) -> Seq2Se
         input_feeding=network.input_feeding,
         attention_bias=False,
         dropout=network.dropout,
+        product_type=_product_type(network),
     )
 
 
@@ -84,7 +85,12 @@ def build_critic(corpus: Corpus, network: NetworkConfig, form: CriticForm) -> Se
         attention_bias=form == "critic",
         dropout=0.0 if form == "critic" else network.oracle_dropout,
         tied=network.critic_embedding == "tied",
+        product_type=_product_type(network),
     )
+
+
+def _product_type(network: NetworkConfig) -> torch.dtype | None:
+    return torch.bfloat16 if network.precision == "bfloat16" else None
 
 
 def load_network(

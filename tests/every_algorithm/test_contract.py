@@ -223,3 +223,28 @@ def test_the_watcher_sees_the_backward_pass() -> None:
     with MostRows(53) as watcher:
         loss.backward()
     assert watcher.rows == 20
+
+
+def test_bfloat16_products_are_near(make_trial: Any, small_case: Any) -> None:
+    """On the same samples, dropout on: gradients differ by what 8 bits of a product leave open."""
+    exact, rounded = (make_trial(small_case.algorithm, small_case.dropout) for _ in range(2))
+    batch, algorithm = exact.batch(), small_case.algorithm
+    samples = algorithm.draw(batch, exact.networks, SentenceBleu(), exact.moment)
+    for network in rounded.by_name().values():
+        if hasattr(network, "output"):
+            network.output.product_type = torch.bfloat16
+    for trial in (exact, rounded):
+        rewards = LocalScorer(SentenceBleu()).submit(samples, batch.references)
+        objectives, _ = algorithm.objectives(
+            batch, replace(samples, memory=None), rewards, trial.networks, trial.moment
+        )
+        sum(o.coefficient * o.total for o in objectives).backward()
+    for group in algorithm.trains:
+        mine, expected = (
+            torch.cat([g.flatten() for name, g in trial.gradients().items() if name.startswith(f"{group}.")])
+            for trial in (rounded, exact)
+        )
+        assert mine.dtype == torch.float64
+        assert (mine - expected).norm() < 0.02 * expected.norm()
+        if group != "baseline":
+            assert not torch.equal(mine, expected)

@@ -173,8 +173,8 @@ def test_in_chunks_by_the_executor(float64: None) -> None:
     loss, gradient, expected = row_loss(logits.detach(), *rows)
     assert values.keys() == {"loss", *expected}
     assert_close(total, loss.sum())
-    wanted = torch.autograd.grad(logits, head, gradient)
-    for got, want in zip(torch.autograd.grad(total, head), wanted, strict=True):
+    wanted = torch.autograd.grad(logits, head[:3], gradient)
+    for got, want in zip(torch.autograd.grad(total, head[:3]), wanted, strict=True):
         assert_close(got, want, rtol=0, atol=1e-12)
 
 

@@ -90,8 +90,8 @@ def test_value_and_gradient_are_those_of_the_textbook(
     assert_close(values["td_error"], errors.detach(), rtol=0, atol=1e-10)
     assert values.keys() == {"td_error", "q", "state_value"}
     assert not any(value.requires_grad for value in values.values())
-    wanted = torch.autograd.grad(expected, head)
-    for got, want in zip(torch.autograd.grad(total, head), wanted, strict=True):
+    wanted = torch.autograd.grad(expected, head[:3])
+    for got, want in zip(torch.autograd.grad(total, head[:3]), wanted, strict=True):
         assert_close(got, want, rtol=1e-10, atol=1e-10)
 
 
@@ -117,8 +117,8 @@ def test_sequences_do_not_touch_each_other(head: Head, rows: tuple[Tensor, ...])
         parts.append(residual_soft_q_loss(alone, *(row[part] for row in rows), tau=0.4)[0])
         start += length
     assert_close(torch.stack(parts).sum(), total)
-    wanted = torch.autograd.grad(total, head)
-    for got, want in zip(torch.autograd.grad(torch.stack(parts).sum(), head), wanted, strict=True):
+    wanted = torch.autograd.grad(total, head[:3])
+    for got, want in zip(torch.autograd.grad(torch.stack(parts).sum(), head[:3]), wanted, strict=True):
         assert_close(got, want, rtol=0, atol=1e-11)
 
 
