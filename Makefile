@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test faults slow check format clean
+.PHONY: help install demo test faults slow bench check format clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -17,13 +17,16 @@ demo: $(INSTALLED)  ## train MLE, critic and ERAC on the generated demo task int
 	$(BIN)/python workflows/erac.py --task demo --output-dir runs/demo
 
 test: $(INSTALLED)  ## run the tests
-	$(BIN)/python -m pytest -m "not slow and not faults"
+	$(BIN)/python -m pytest -m "not slow and not faults and not benchmark"
 
 faults: $(INSTALLED)  ## kill, stop and starve real processes and see that nothing is lost
 	$(BIN)/python -m pytest -m "faults and not slow"
 
 slow: $(INSTALLED)  ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+bench: $(INSTALLED)  ## time the kernels against their plain twins and the stored ratios
+	$(BIN)/python -m pytest -m benchmark --benchmark-columns=median,iqr,rounds --benchmark-sort=name
 
 check: $(INSTALLED)  ## lint, format and types
 	$(BIN)/ruff check

@@ -43,7 +43,7 @@ from tests.benchmarks.inputs import random_batch
 from tests.benchmarks.settings import BenchmarkSettings
 
 LENGTH_SPREAD = 0.22
-"""Standard deviation of the log of a sample's length over its reference's, of the demo's MLE actor on dev (0.225, seed 1)."""
+"""Standard deviation of log(a sample's length / its reference's), of the demo's MLE actor on dev (seed 1)."""
 UPDATE = 2000
 """An update in the middle of a stage."""
 TYPES = {"float32": None, "bfloat16": torch.bfloat16}

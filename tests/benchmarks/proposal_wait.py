@@ -1,6 +1,6 @@
 """Do proposals with their rewards keep up with the learner, with one sample worker? (RAML, n-grams, BLEU.)
 
-    python tests/benchmarks/proposal_wait.py
+    python -m tests.benchmarks.proposal_wait
 
 prints, for the demo's size and for the published one at V = 23,000, an update's median time and the share of
 the updates' time that the learner waited for samples, rewards included: the goal is under 5 %. One learner
@@ -16,7 +16,6 @@ from collections import deque
 import numpy as np
 import ray
 import torch
-from token_wise import random_batch
 
 from raysq.algorithms import Networks, Raml
 from raysq.algorithms.moment import Moment
@@ -26,6 +25,7 @@ from raysq.rewards import SentenceBleu
 from raysq.training.collective import Collective
 from raysq.training.step import Step
 from raysq.types import Batch
+from tests.benchmarks.inputs import random_batch
 
 WARM_UP = 4
 """Updates left out."""

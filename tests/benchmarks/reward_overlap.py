@@ -13,8 +13,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import ray
 import torch
+from numpy.typing import NDArray
 
 from raysq.algorithms import ActorCritic
 from raysq.algorithms.moment import Moment
@@ -23,7 +25,7 @@ from raysq.cluster.reward_workers import RemoteScorer, create_reward_workers
 from raysq.config import NetworkConfig
 from raysq.data.batches import collate, epoch_batches
 from raysq.data.shards import Corpus
-from raysq.rewards import SentenceBleu
+from raysq.rewards import PackedReferences, SentenceBleu
 from raysq.training.collective import Collective
 from raysq.training.samples import LocalSource
 from raysq.training.state import make_networks
@@ -35,7 +37,10 @@ PAIRS = 30
 class DelayedBleu(SentenceBleu):
     """Sentence BLEU that takes 50 ms more."""
 
-    def prefix_scores(self, hypotheses, lengths, references):
+    def prefix_scores(
+        self, hypotheses: NDArray[np.int32], lengths: NDArray[np.int64], references: PackedReferences
+    ) -> NDArray[np.float64]:
+        """BLEU, later."""
         time.sleep(0.05)
         return super().prefix_scores(hypotheses, lengths, references)
 
@@ -45,8 +50,9 @@ def main(data_dir: Path) -> None:
     torch.set_num_threads(1)
     corpus = Corpus.load(data_dir)
     algorithm = ActorCritic()
-    parents = {"policy": None, "critic": None}
-    networks = make_networks(corpus, NetworkConfig(), algorithm, parents, seed=1, stage="x", device="cpu")
+    networks = make_networks(
+        corpus, NetworkConfig(), algorithm, {"policy": None, "critic": None}, seed=1, stage="x", device="cpu"
+    )
     split = corpus.splits["train"]
     batches = epoch_batches(split.source_lengths, split.target_lengths, 50, 1, 0)
     start()

@@ -1,6 +1,6 @@
 """What do updates cost whose tokens are drawn with a reward in mind? Against MLE and a sampling pass.
 
-    python tests/benchmarks/token_wise.py
+    python -m tests.benchmarks.token_wise
 
 prints the median time of an update of Interpolation (at its first, a middle and its last mixture) and of SPG,
 and their ratio to an MLE update plus one pass of ancestral sampling: the goal is at most 3. Networks of the
@@ -18,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from raysq.algorithms import Interpolation, Mle, Networks, ScheduledSampling, Spg
+from raysq.algorithms import Algorithm, Interpolation, Mle, Networks, ScheduledSampling, Spg
 from raysq.algorithms.moment import Moment
 from raysq.decoding import sample
 from raysq.models import Seq2Seq
@@ -27,38 +27,11 @@ from raysq.rewards.scoring import LocalScorer
 from raysq.training.collective import Collective
 from raysq.training.samples import LocalSource
 from raysq.training.step import Step
-from raysq.types import EOS, PAD, UNK, Batch
+from raysq.types import EOS, Batch
+from tests.benchmarks.inputs import random_batch
 
 V, B, HIDDEN, LENGTH = 23_000, 50, 256, 22
 REPEATS = 9
-
-
-def random_batch(generator: np.random.Generator, vocabulary_size: int = V) -> Batch:
-    """Pairs of 16 to 28 tokens a side, words spread as in text."""
-    lengths = generator.integers(LENGTH - 6, LENGTH + 7, size=(2, B))
-
-    def side(of_side: np.ndarray) -> torch.Tensor:
-        ranks = generator.zipf(1.3, size=(B, of_side.max())) % (vocabulary_size - UNK - 1)
-        tokens = torch.from_numpy(ranks + UNK + 1)
-        steps, last = torch.arange(of_side.max()), torch.from_numpy(of_side)[:, None] - 1
-        return tokens.where(steps < last, torch.where(steps == last, EOS, PAD))
-
-    source, reference = map(side, lengths)
-    words = [
-        row[: length - 1].numpy().astype(np.int32) for row, length in zip(reference, lengths[1], strict=True)
-    ]
-    return Batch(
-        example_ids=torch.arange(B),
-        source=source,
-        source_mask=source != PAD,
-        reference=reference,
-        reference_mask=reference != PAD,
-        references=[[row] for row in words],
-        global_size=B,
-        offset=0,
-        longest_reference=int(lengths[1].max()) + 1,
-        word_counts=np.ones(vocabulary_size, np.int64),
-    )
 
 
 def make_policy() -> Seq2Seq:
@@ -88,7 +61,7 @@ def sampling_pass(batch: Batch, moment: Moment) -> Callable[[], float]:
     return run
 
 
-def update(algorithm, batch: Batch, moment: Moment) -> Callable[[], float]:
+def update(algorithm: Algorithm, batch: Batch, moment: Moment) -> Callable[[], float]:
     """Updates of a policy of its own; gives the mean length of what was trained on."""
     networks, reward = Networks(make_policy()), SentenceBleu()
     scorer = LocalScorer(reward)
@@ -105,7 +78,7 @@ def update(algorithm, batch: Batch, moment: Moment) -> Callable[[], float]:
 def main() -> None:
     """Measure and print."""
     torch.set_num_threads(1)
-    batch = random_batch(np.random.default_rng(1))
+    batch = random_batch(np.random.default_rng(1), V, B, LENGTH)
     moment = Moment(1, "x", 3000)
 
     def at(decays: int) -> Moment:
