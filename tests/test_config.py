@@ -91,6 +91,7 @@ def test_published_network_and_decoding() -> None:
         "input_feeding": False,
         "dropout": 0.3,
         "oracle_dropout": 0.1,
+        "precision": "float32",
         "init_range": 0.1,
     }
     assert flatten(DecodingConfig()) == {

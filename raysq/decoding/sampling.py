@@ -12,11 +12,14 @@ import torch
 from torch import Tensor
 
 from raysq.models import Seq2Seq
+from raysq.models.products import rows_at_once, slices
 from raysq.types import BOS, EOS, PAD, Memory, Samples
 
 Choice: TypeAlias = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Called at every step with the rows [K] that go on, their prefixes [K, t] and the policy's features [K, H];
 gives their next tokens [K] and the log-probabilities [K] under which these were drawn (0: not drawn)."""
+STRETCH = 128
+"""Words whose probabilities are summed before a draw looks at each of them."""
 
 
 @torch.no_grad()
@@ -112,17 +115,42 @@ def inverse_cdf(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     """One draw a row from softmax(logits) [M, V] by uniforms [M]: the first word whose CDF exceeds u.
 
     The uniform is scaled by the row's own total, so rounding of the sum cannot bias the last word; a word
-    of probability 0 is never drawn.
+    of probability 0 is never drawn. First the stretch of words is found that holds the draw, then the word in
+    it: a running sum over all words would cost more than their exponentials.
 
     Returns:
         The words [M] and their log-probabilities [M].
     """
-    highest = logits.amax(1, keepdim=True)
-    cdf = torch.sub(logits, highest).exp_().cumsum_(1)
+    words, log_probs = torch.empty_like(uniforms, dtype=torch.long), torch.empty_like(logits[:, 0])
+    M, V = logits.shape
+    for rows in slices(0, M, rows_at_once(V, M, logits.device)):
+        highest = logits[rows].amax(1, keepdim=True)
+        masses = torch.sub(logits[rows], highest).exp_()
+        word, total = _draw(masses, uniforms[rows])
+        words[rows] = word
+        log_probs[rows] = (logits[rows].gather(1, word.unsqueeze(1)) - highest).squeeze(1) - total.log()
+    return words, log_probs
+
+
+def _draw(masses: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """A word of each row by its share of the masses [m, V] (not all of them 0); and the rows' totals."""
+    V = masses.shape[1]
+    count = V // STRETCH
+    whole = count * STRETCH
+    stretches = masses[:, :whole].unflatten(1, (count, STRETCH)).sum(2)
+    if whole < V:
+        stretches = torch.cat((stretches, masses[:, whole:].sum(1, keepdim=True)), dim=1)
+    cdf = stretches.cumsum(1)
     threshold = (uniforms * cdf[:, -1]).unsqueeze(1)
-    word = torch.searchsorted(cdf, threshold, right=True).clamp_(max=logits.shape[1] - 1)
-    log_prob = logits.gather(1, word) - highest - cdf[:, -1:].log()
-    return word.squeeze(1), log_prob.squeeze(1)
+    stretch = torch.searchsorted(cdf, threshold, right=True).clamp_(max=cdf.shape[1] - 1)
+    before = (cdf - stretches).gather(1, stretch)
+    words = stretch * STRETCH + torch.arange(STRETCH, device=masses.device)
+    inside = masses.gather(1, words.clamp(max=V - 1)).masked_fill_(words >= V, 0.0).cumsum_(1)
+    # the two sums round differently: the draw stays within the stretch's own, so that it finds a word there
+    below = torch.nextafter(inside[:, -1:], torch.zeros_like(threshold))
+    within = (threshold - before).clamp_(min=0).minimum(below)
+    place = torch.searchsorted(inside, within, right=True)
+    return (stretch * STRETCH + place).squeeze(1), cdf[:, -1]
 
 
 def shift_right(targets: Tensor, mask: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.profiler import record_function
 
-from raysq.models.products import fill_product
+from raysq.models.products import fill_product, rows_at_once, slices
 
 RowResult = tuple[Tensor, Tensor, dict[str, Tensor]]
 """Loss [c], its gradient with respect to the first logits [c, V], and further values [c] by name."""
@@ -25,8 +25,6 @@ RowLoss = Callable[..., RowResult]
 
 BLOCK_ROWS = 512
 """Rows of a product, at most. One of few rows runs at a third of the rate that one of 512 reaches."""
-CHUNK_ELEMENTS = 1 << 18
-"""Numbers in a chunk of logits on a CPU: 1 MiB of float32 for each head."""
 
 
 class Head(NamedTuple):
@@ -102,7 +100,7 @@ def _blocks(heads: Sequence[Head]) -> Iterator[tuple[slice, list[Tensor]]]:
     num_blocks = max(1, math.ceil(n / BLOCK_ROWS))
     rows = math.ceil(n / num_blocks)  # of like size: a small last block would be slow
     tables = [head.features.new_empty(rows, V) for head in heads]
-    for block in _slices(0, n, max(1, rows)):
+    for block in slices(0, n, max(1, rows)):
         here = [table[: block.stop - block.start] for table in tables]
         for head, table in zip(heads, here, strict=True):
             fill_product(head.features[block], head.weight.t(), table)
@@ -116,21 +114,13 @@ def _chunks(
 
     The logits may be the tables themselves.
     """
-    V = len(heads[0].bias)
-    on_cpu = tables[0].device.type == "cpu"
-    size = chunk_rows or (max(1, CHUNK_ELEMENTS // V) if on_cpu else BLOCK_ROWS)
-    for place in _slices(block.start, block.stop, size):
+    size = chunk_rows or rows_at_once(len(heads[0].bias), BLOCK_ROWS, tables[0].device)
+    for place in slices(block.start, block.stop, size):
         part = slice(place.start - block.start, place.stop - block.start)
         logits = [
             table[part].to(head.bias.dtype).add_(head.bias) for head, table in zip(heads, tables, strict=True)
         ]
         yield place, logits, tables[0][part]
-
-
-def _slices(start: int, stop: int, size: int) -> Iterator[slice]:
-    """Parts of at most ``size``; without rows a single empty one, which tells the values' names."""
-    for first in range(start, max(start + 1, stop), size):
-        yield slice(first, min(first + size, stop))
 
 
 class _BlockwiseLoss(torch.autograd.Function):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from raysq.decoding import Hypothesis, beam_search
+from raysq.decoding.beam import _largest
 from raysq.models import Seq2Seq, State
 from raysq.types import BOS, EOS, FIRST_ACTION, UNK, Memory
 
@@ -187,3 +188,15 @@ def test_pad_and_bos_never_occur(make_policy: MakePolicy, encode: Encode) -> Non
         policy.output.bias[:FIRST_ACTION] = 30.0
     for hypotheses in beam_search(policy, encode(policy, 5), beam_size=9, max_length=2, num_best=9):
         assert sorted(h.tokens for h in hypotheses) == [[], [UNK], [4], [5]]
+
+
+@pytest.mark.parametrize(("V", "k"), [(5, 5), (63, 5), (64, 1), (300, 4), (321, 5), (1000, 5)])
+def test_the_largest_are_those_of_topk(V: int, k: int) -> None:
+    values = torch.randn(200, V, generator=torch.Generator().manual_seed(V))
+    values[:, :3] = -torch.inf
+    values[:50, -2:] += 5.0  # in what fills no stretch
+    values[50:100, 3 : k + 3] += 5.0  # all in one stretch
+    found, places = _largest(values, k)
+    expected = values.topk(k, dim=1)
+    assert torch.equal(found, expected.values)
+    assert torch.equal(values.gather(1, places), expected.values)

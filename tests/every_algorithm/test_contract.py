@@ -15,6 +15,7 @@ from raysq.data.corpus import GeneratedText
 from raysq.data.prepare import PrepareSettings, prepare
 from raysq.data.shards import Corpus
 from raysq.losses import vocabulary
+from raysq.models import products
 from raysq.rewards import LocalScorer, SentenceBleu
 from raysq.rewards.scoring import ScoredRewards
 from raysq.types import BOS, EOS, FIRST_ACTION, PAD, Memory, MetricSums, Rewards, Samples
@@ -208,7 +209,7 @@ def test_no_operator_returns_tokens_times_vocabulary(
     most_rows: Any, monkeypatch: pytest.MonkeyPatch, case: Any
 ) -> None:
     """Chunks and decoding steps have no more rows than a chunk may have."""
-    monkeypatch.setattr(vocabulary, "CHUNK_ELEMENTS", 1)
+    monkeypatch.setattr(products, "CHUNK_ELEMENTS", 1)
     monkeypatch.setattr(vocabulary, "BLOCK_ROWS", CHUNK)
     assert 0 < most_rows(case) <= CHUNK
 

@@ -227,7 +227,7 @@ def test_chunks_follow_the_vocabulary(problem: Problem, monkeypatch: pytest.Monk
         (1, 512, [1] * n),
         (1 << 18, 512, [n]),
     ):
-        monkeypatch.setattr(vocabulary, "CHUNK_ELEMENTS", elements)
+        monkeypatch.setattr(products, "CHUNK_ELEMENTS", elements)
         monkeypatch.setattr(vocabulary, "BLOCK_ROWS", block_rows)
         seen.clear()
         vocabulary_loss(row_loss, problem[0], rows=problem[2][1:])

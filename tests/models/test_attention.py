@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from raysq.models import attention as module
+from raysq.models import products
 from raysq.models.attention import AdditiveAttention, DotAttention
 
 M, T, S, H = 3, 4, 5, 6
@@ -93,7 +93,7 @@ def test_additive_gradient_is_that_of_the_textbook_form(
     inputs: tuple[Tensor, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch, chunk_elements: int
 ) -> None:
     """In chunks of any size, and with queries of which nothing is asked: as autograd through every pair."""
-    monkeypatch.setattr(module, "CHUNK_ELEMENTS", chunk_elements)
+    monkeypatch.setattr(products, "CHUNK_ELEMENTS", chunk_elements)
     query, states, mask = inputs
     lengths = torch.tensor([4, 1, 2])
     asked = (torch.arange(T) < lengths[:, None]).unsqueeze(2)
