@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    {"arrays", "types", "config", "options", "commandline", "claim", "disk", "files", "records"},
+    {"arrays", "kernels", "types", "config", "options", "commandline", "claim", "disk", "files", "records"},
     {"data", "losses", "rewards", "proposals", "models"},
     {"decoding"},
     {"algorithms"},

@@ -11,15 +11,14 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from raysq import kernels
+from raysq.kernels import STRETCH
 from raysq.models import Seq2Seq
-from raysq.models.products import rows_at_once, slices
 from raysq.types import BOS, EOS, PAD, Memory, Samples
 
 Choice: TypeAlias = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Called at every step with the rows [K] that go on, their prefixes [K, t] and the policy's features [K, H];
 gives their next tokens [K] and the log-probabilities [K] under which these were drawn (0: not drawn)."""
-STRETCH = 128
-"""Words whose probabilities are summed before a draw looks at each of them."""
 
 
 @torch.no_grad()
@@ -121,15 +120,14 @@ def inverse_cdf(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The words [M] and their log-probabilities [M].
     """
-    words, log_probs = torch.empty_like(uniforms, dtype=torch.long), torch.empty_like(logits[:, 0])
-    M, V = logits.shape
-    for rows in slices(0, M, rows_at_once(V, M, logits.device)):
-        highest = logits[rows].amax(1, keepdim=True)
-        masses = torch.sub(logits[rows], highest).exp_()
-        word, total = _draw(masses, uniforms[rows])
-        words[rows] = word
-        log_probs[rows] = (logits[rows].gather(1, word.unsqueeze(1)) - highest).squeeze(1) - total.log()
-    return words, log_probs
+    if kernels.compiled(logits, uniforms):
+        words, log_probs = torch.empty_like(uniforms, dtype=torch.long), torch.empty_like(logits[:, 0])
+        kernels.draw_rows(*map(kernels.array, (logits, uniforms, words, log_probs)))
+        return words, log_probs
+    highest = logits.amax(1, keepdim=True)
+    words, totals = _draw(torch.sub(logits, highest).exp_(), uniforms)
+    log_probs = logits.gather(1, words.unsqueeze(1)) - highest
+    return words, log_probs.squeeze(1) - totals.log()
 
 
 def _draw(masses: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from raysq import kernels
 from raysq.types import EOS, FIRST_ACTION
 
 EntropyGradient = Literal["exact", "normalised"]
@@ -52,33 +53,39 @@ def actor_critic(
         Loss [n], gradient [n, V], and the values ``state_value``, ``online_value`` (sum_w pi_w Q_w),
         ``entropy`` (nats) and ``log_prob`` (log pi of the token taken), each [n], detached.
     """
-    log_pi = torch.log_softmax(logits, dim=1)
-    pi = log_pi.exp()
-    log_prob = log_pi.gather(1, tokens.unsqueeze(1)).squeeze(1)
-    entropy = -torch.linalg.vecdot(pi, log_pi)
-    online_value = torch.linalg.vecdot(pi, q)
-    state_value = torch.linalg.vecdot(pi, target_q) + target_tau * entropy
-    temperature = torch.full_like(entropy, tau)
-    if entropy_gradient == "normalised":
-        temperature /= torch.linalg.vector_norm(log_pi[:, FIRST_ACTION:], dim=1)
-    regularised_value = online_value + temperature * entropy
-    disadvantage = log_pi.mul_(temperature.unsqueeze(1)).sub_(q) if tau else -q
-    gradient = pi.mul_(disadvantage.add_(regularised_value.unsqueeze(1)))
-    loss = -regularised_value
-    if restrict_forced_eos:
-        loss = loss.masked_fill(forced_eos, 0.0)
-        gradient = gradient.masked_fill_(forced_eos.unsqueeze(1), 0.0)
-        entropy = entropy.masked_fill(forced_eos, 0.0)
-        log_prob = log_prob.masked_fill(forced_eos, 0.0)
-        state_value = torch.where(forced_eos, target_q[:, EOS], state_value)
-        online_value = torch.where(forced_eos, q[:, EOS], online_value)
+    forced = forced_eos if restrict_forced_eos else torch.zeros_like(forced_eos)
+    if kernels.compiled(logits, q, target_q):
+        found, gradient = logits.new_empty(len(logits), 5), torch.empty_like(logits)
+        kernels.actor_critic_rows(
+            *map(kernels.array, (logits, q, target_q, forced, tokens)),
+            tau,
+            entropy_gradient == "normalised",
+            *map(kernels.array, (found, gradient)),
+        )
+        regularised_value, target_value, online_value, entropy, log_prob = found.unbind(1)
+    else:
+        log_pi = torch.log_softmax(logits, dim=1)
+        pi = log_pi.exp()
+        entropy = -torch.linalg.vecdot(pi, log_pi)
+        online_value = torch.linalg.vecdot(pi, q)
+        target_value = torch.linalg.vecdot(pi, target_q)
+        temperature = torch.full_like(entropy, tau)
+        if entropy_gradient == "normalised":
+            temperature /= torch.linalg.vector_norm(log_pi[:, FIRST_ACTION:], dim=1)
+        regularised_value = (online_value + temperature * entropy).masked_fill(forced, 0.0)
+        log_prob = log_pi.gather(1, tokens.unsqueeze(1)).squeeze(1).masked_fill(forced, 0.0)
+        disadvantage = log_pi.mul_(temperature.unsqueeze(1)).sub_(q).add_(regularised_value.unsqueeze(1))
+        gradient = pi.mul_(disadvantage).masked_fill_(forced.unsqueeze(1), 0.0)
+        entropy = entropy.masked_fill(forced, 0.0)
+        target_value = torch.where(forced, target_q[:, EOS], target_value)
+        online_value = torch.where(forced, q[:, EOS], online_value)
     values = {
-        "state_value": state_value,
+        "state_value": target_value + target_tau * entropy,
         "online_value": online_value,
         "entropy": entropy,
         "log_prob": log_prob,
     }
-    return loss, gradient, values
+    return -regularised_value, gradient, values
 
 
 def state_value(
@@ -95,13 +102,15 @@ def state_value(
     Arguments and values (``state_value``, ``entropy``, ``log_prob``) as in ``actor_critic``, whose
     ``target_tau`` is ``tau`` here.
     """
-    log_pi = torch.log_softmax(logits, dim=1)
-    pi = log_pi.exp()
-    entropy = -torch.linalg.vecdot(pi, log_pi)
-    log_prob = log_pi.gather(1, tokens.unsqueeze(1)).squeeze(1)
-    value = torch.linalg.vecdot(pi, target_q) + tau * entropy
-    if restrict_forced_eos:
-        value = torch.where(forced_eos, target_q[:, EOS], value)
-        entropy = entropy.masked_fill(forced_eos, 0.0)
-        log_prob = log_prob.masked_fill(forced_eos, 0.0)
-    return {"state_value": value, "entropy": entropy, "log_prob": log_prob}
+    forced = forced_eos if restrict_forced_eos else torch.zeros_like(forced_eos)
+    if kernels.compiled(logits, target_q):
+        found = logits.new_empty(len(logits), 3)
+        kernels.state_value_rows(*map(kernels.array, (logits, target_q, forced, tokens, found)))
+        value, entropy, log_prob = found.unbind(1)
+    else:
+        log_pi = torch.log_softmax(logits, dim=1)
+        pi = log_pi.exp()
+        entropy = -torch.linalg.vecdot(pi, log_pi).masked_fill(forced, 0.0)
+        log_prob = log_pi.gather(1, tokens.unsqueeze(1)).squeeze(1).masked_fill(forced, 0.0)
+        value = torch.where(forced, target_q[:, EOS], torch.linalg.vecdot(pi, target_q))
+    return {"state_value": value + tau * entropy, "entropy": entropy, "log_prob": log_prob}

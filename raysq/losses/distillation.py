@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from raysq import kernels
+
 
 def distillation(logits: Tensor, q: Tensor, *, tau: float) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Dai et al. (2018) Eq. 17 by token: cross entropy of the policy against P_Q = softmax(Q / tau).
@@ -22,6 +24,12 @@ def distillation(logits: Tensor, q: Tensor, *, tau: float) -> tuple[Tensor, Tens
     Returns:
         Loss [n], gradient [n, V], no further values.
     """
+    if kernels.compiled(logits, q):
+        loss, gradient = torch.empty_like(logits[:, 0]), torch.empty_like(logits)
+        kernels.distillation_rows(
+            kernels.array(logits), kernels.array(q), tau, kernels.array(loss), kernels.array(gradient)
+        )
+        return loss, gradient, {}
     target = torch.softmax(q / tau, dim=1)
     log_pi = torch.log_softmax(logits, dim=1)
     loss = -torch.linalg.vecdot(target, log_pi)

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from raysq import kernels
 from raysq.losses.temporal_difference import chosen_q, squared_td_error, td_targets
 from raysq.losses.vocabulary import Head, vocabulary_loss
 from raysq.types import EOS
@@ -33,12 +34,15 @@ def soft_value_residual(
     Returns:
         Loss [n], gradient [n, V], and the value ``state_value`` (V) [n], detached.
     """
-    scaled = q / tau
-    log_z = torch.logsumexp(scaled, dim=1)
+    if kernels.compiled(q):
+        log_z, gradient = torch.empty_like(q[:, 0]), torch.empty_like(q)
+        kernels.soft_value_rows(kernels.array(q), tau, kernels.array(log_z), kernels.array(gradient))
+    else:
+        log_z = torch.logsumexp(q / tau, dim=1)
+        gradient = (q / tau).sub_(log_z.unsqueeze(1)).exp_()
     value = torch.where(forced_eos, q[:, EOS], tau * log_z)
     residual = (incoming - value).masked_fill(first, 0.0)
     slope = -2 * residual
-    gradient = scaled.sub_(log_z.unsqueeze(1)).exp_()
     gradient.mul_(slope.masked_fill(forced_eos, 0.0).unsqueeze(1))
     gradient[:, EOS] += slope.masked_fill(~forced_eos, 0.0)
     return residual.square(), gradient, {"state_value": value}

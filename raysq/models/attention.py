@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from raysq.models import products
+from raysq.models.products import rows_at_once
 
 
 class DotAttention(nn.Module):
@@ -82,7 +82,7 @@ def _chunks(query: Tensor, mask: Tensor, query_lengths: Tensor | None) -> list[_
     first = longest = widest = 0
     for m, (t, s) in enumerate(zip(lengths, mask.sum(1).tolist(), strict=True)):
         t_with, s_with = max(longest, t), max(widest, s)
-        if m > first and (m + 1 - first) * t_with * s_with * H > products.CHUNK_ELEMENTS:
+        if m > first and m + 1 - first > rows_at_once(t_with * s_with * H, M, query.device):
             chunks.append((slice(first, m), slice(0, longest), slice(0, widest)))
             first, t_with, s_with = m, t, s
         longest, widest = t_with, s_with

@@ -1,18 +1,21 @@
-"""The compiled kernels of sentence BLEU: the sweep over a hypothesis, and the word that would come next.
+"""The compiled kernels of sentence BLEU: every prefix of a hypothesis, and the word that would come next.
 
 ``raysq.rewards.bleu`` defines what they compute. All of them are in this one file because numba's cache of a
 kernel does not notice when a function that it calls changes in another file. No divisor in them is ever 0:
-``error_model="numpy"`` saves the check. With that and ``_find`` inlined they take three quarters of the time.
+``error_model="numpy"`` saves the check.
 
-The sweep. Let L[t, j] = length, at most 4, of the common suffix of y_{1:t} and y*_{1:j}. The n-gram that ends
-at y_t occurs c = #{j : L[t, j] >= n} times in a reference (with several, the largest c counts), and the first
-such j names it. It is a clipped match while its uses so far, counted at that j, are at most c (L alone would
-overcount a hypothesis that repeats). So all T prefixes cost one pass of T times |y*| comparisons.
+Matches. m_n(t) = m_n(t-1) + 1 if y_{1:t-1} holds the n-gram that ends at y_t less often than one of the
+references does, else m_n(t-1). So all there is to do is to count how often the n-grams that end at each y_t
+stand in a text: in every reference, and in the hypothesis up to there.
 
-The next word. After the sweep, L[t, .] is what word t + 1 would start from: a look at the references (of
-|y*| comparisons) tells for a word w how often each n-gram that would end at it occurs in the references, and
-by its name how often the prefix has used it. So a prefix costs its sweep and one look per distinct word of
-the references.
+Counting. Let E_n(t) be the positions of the text at which the n-gram that ends at y_t ends:
+
+    E_1(t) = {j : text_j = y_t},  E_n(t) = E_1(t) & {j + 1 : j in E_{n-1}(t-1)}
+
+With the sets as bits of an integer (as in Baeza-Yates and Gonnet 1992) this is a shift and an "and", and the
+count is the number of bits. A text of more words than an integer has bits is taken in blocks.
+
+The next word. Each word w of the references is put in the place of y_{t+1}: its E_n follow from E_n(t).
 """
 
 from __future__ import annotations
@@ -28,8 +31,8 @@ from raysq.types import UNK
 
 MAX_ORDER = 4
 LIN_OCH_ALL, LIN_OCH_N2, MIXER, NLTK_M0_32, NLTK_M0_33, NLTK_M3, BSO = range(7)
-COUNT, NAME, HERE = range(3)
-"""Rows of ``found``: occurrences in a reference, first end, occurrences in the reference at hand."""
+BLOCK = 60
+"""Words counted at once: with the MAX_ORDER - 1 in front of them they fill the bits of int64 but its sign."""
 SMALLEST = float(np.finfo(np.float64).tiny)
 """NLTK's stand-in for a precision of 0, the smallest normal float64."""
 
@@ -54,14 +57,17 @@ def prefix_bleu_kernel(
     """Scores [N, T] of all prefixes of hypotheses [N, T] against ``PackedReferences``; checks nothing."""
     N, T = hypotheses.shape
     scores = np.zeros((N, T))
-    suffix, uses, found = _room(offsets, starts)
-    matches = np.zeros((T + 1, MAX_ORDER), np.int32)
+    room = np.empty((3, T, MAX_ORDER), np.int32)
+    matches = np.empty(MAX_ORDER, np.int32)
     for i in range(N):
         bounds = offsets[starts[i] : starts[i + 1] + 1]
         words = hypotheses[i, : lengths[i]]
-        _sweep(words, tokens, bounds, scoring.match_unknown, suffix, uses, found, matches)
+        gains = _gains(words, len(words), tokens, bounds, scoring.match_unknown, room)
+        matches[:] = 0
         score = 0.0
         for t in range(1, len(words) + 1):
+            for n in range(MAX_ORDER):
+                matches[n] += gains[t - 1, n]
             score = _bleu(matches, t, _closest_length(t, bounds), scoring)
             scores[i, t - 1] = score
         scores[i, len(words) :] = score
@@ -79,115 +85,121 @@ def extension_bleu_kernel(
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
     """``ExtensionRewards`` of prefixes [N, T] of ``lengths`` [N] words (0..T): words, rewards, default."""
     N, T = prefixes.shape
-    suffix, uses, found = _room(offsets, starts)
-    before = np.empty_like(suffix)
-    matches = np.zeros((T + 2, MAX_ORDER), np.int32)
-    words = np.zeros((N, len(suffix)), np.int32)  # zero is pad
-    rewards = np.zeros((N, len(suffix)))
+    width = 0
+    for i in range(N):
+        width = max(width, offsets[starts[i + 1]] - offsets[starts[i]])
+    room = np.empty((3, T + width, MAX_ORDER), np.int32)
+    line = np.empty(T + width, np.int32)  # a prefix, and the words that could follow it
+    matches = np.empty(MAX_ORDER, np.int32)
+    extended = np.empty(MAX_ORDER, np.int32)
+    words = np.zeros((N, width), np.int32)  # zero is pad
+    rewards = np.zeros((N, width))
     default = np.empty(N)
     most = 0
     for i in range(N):
         bounds = offsets[starts[i] : starts[i + 1] + 1]
         t = lengths[i]
-        _sweep(prefixes[i, :t], tokens, bounds, scoring.match_unknown, suffix, uses, found, matches)
+        line[:t] = prefixes[i, :t]
+        end = t
+        for word in tokens[bounds[0] : bounds[-1]]:
+            if not (_holds(line[t:end], word) or (word == UNK and not scoring.match_unknown)):
+                line[end] = word
+                end += 1
+        gains = _gains(line[:end], t, tokens, bounds, scoring.match_unknown, room)
+        matches[:] = 0
+        for s in range(t):
+            matches += gains[s]
         payoff = _bleu(matches, t, _closest_length(t, bounds), scoring)
         closest = _closest_length(t + 1, bounds)
-        matches[t + 1] = matches[t]
         default[i] = _bleu(matches, t + 1, closest, scoring) - payoff
-        before[:] = suffix
-        known = 0
-        for word in tokens[bounds[0] : bounds[-1]]:
-            if _holds(words[i, :known], word) or (word == UNK and not scoring.match_unknown):
-                continue
-            suffix[:] = before
-            _find(word, tokens, bounds, suffix, found)
-            for n in range(MAX_ORDER):
-                count = found[COUNT, n]
-                matches[t + 1, n] = matches[t, n] + (count > 0 and uses[found[NAME, n], n] < count)
-            words[i, known] = word
-            rewards[i, known] = _bleu(matches, t + 1, closest, scoring) - payoff
-            known += 1
-        most = max(most, known)
+        for k in range(end - t):
+            np.add(matches, gains[t + k], extended)
+            words[i, k] = line[t + k]
+            rewards[i, k] = _bleu(extended, t + 1, closest, scoring) - payoff
+        most = max(most, end - t)
     return words[:, :most].copy(), rewards[:, :most].copy(), default
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _room(
-    offsets: NDArray[np.int64], starts: NDArray[np.int64]
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """What ``_sweep`` writes to, for the most words W of one hypothesis' references, laid end to end.
-
-    suffix [W]: L[t, j] at each position j. uses [W, 4]: how often y_{1:t} has used the n-gram that j names.
-    found [3, 4]: COUNT and NAME of the n-grams that end at y_t, and scratch.
-    """
-    width = 0
-    for i in range(len(starts) - 1):
-        width = max(width, offsets[starts[i + 1]] - offsets[starts[i]])
-    return (
-        np.empty(width, np.int32),
-        np.empty((width, MAX_ORDER), np.int32),
-        np.empty((3, MAX_ORDER), np.int32),
-    )
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _sweep(
+def _gains(
     words: NDArray[np.int32],
+    length: int,
     tokens: NDArray[np.int32],
     bounds: NDArray[np.int64],
     match_unknown: bool,
-    suffix: NDArray[np.int32],
-    uses: NDArray[np.int32],
-    found: NDArray[np.int32],
-    matches: NDArray[np.int32],
+    room: NDArray[np.int32],
+) -> NDArray[np.int32]:
+    """[W, 4]: 1 where the n-gram that ends at one of ``words`` [W] is a clipped match, else 0.
+
+    The first ``length`` words are a sequence, each of the others could follow it. The answer is written into
+    ``room`` [3, W or more, 4].
+    """
+    W = len(words)
+    gains, uses, counts = room[0, :W], room[1, :W], room[2, :W]
+    _count(words, length, words[:length], True, match_unknown, uses)
+    gains[:] = 0
+    for r in range(len(bounds) - 1):
+        _count(words, length, tokens[bounds[r] : bounds[r + 1]], False, match_unknown, counts)
+        for t in range(W):
+            for n in range(MAX_ORDER):
+                gains[t, n] |= uses[t, n] < counts[t, n]
+    return gains
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _count(
+    words: NDArray[np.int32],
+    length: int,
+    text: NDArray[np.int32],
+    only_before: bool,
+    match_unknown: bool,
+    counts: NDArray[np.int32],
 ) -> None:
-    """Write m_n of y_{1:t} to ``matches[t]``, t = 0 .. T = len(words); leave ``suffix`` at L[T, .]."""
-    suffix[:] = 0
-    uses[:] = 0
-    matches[0] = 0
-    for t in range(1, len(words) + 1):
-        for n in range(MAX_ORDER):  # quicker than copying the row
-            matches[t, n] = matches[t - 1, n]
-        word = words[t - 1]
-        if word == UNK and not match_unknown:
-            suffix[:] = 0
-            continue
-        _find(word, tokens, bounds, suffix, found)
-        for n in range(MAX_ORDER):
-            if found[COUNT, n] > 0:
-                name = found[NAME, n]
-                uses[name, n] += 1
-                if uses[name, n] <= found[COUNT, n]:
-                    matches[t, n] += 1
+    """Write to ``counts`` [W, 4] how often the n-grams that end at each of ``words`` [W] stand in ``text``.
+
+    ``words`` and ``length``: see ``_gains``. ``only_before`` counts what ends before the word's own position.
+    An n-gram may begin before the block it ends in: the MAX_ORDER - 1 words before a block are read with it,
+    and what ends there is shifted out.
+    """
+    counts[:] = 0
+    for first in range(0, len(text), BLOCK):
+        start = max(0, first - MAX_ORDER + 1)
+        block = text[start : first + BLOCK]
+        before = first - start
+        last_one, last_two, last_three = 0, 0, 0
+        for t in range(len(words)):
+            seen = max(0, t - start) if only_before else len(block)
+            one = 0
+            if words[t] != UNK or match_unknown:
+                one = _positions(words[t], block[:seen])
+            two = one & (last_one << 1)
+            three = one & (last_two << 1)
+            four = one & (last_three << 1)
+            counts[t, 0] += _num_bits(one >> before)
+            counts[t, 1] += _num_bits(two >> before)
+            counts[t, 2] += _num_bits(three >> before)
+            counts[t, 3] += _num_bits(four >> before)
+            if t < length:
+                last_one, last_two, last_three = one, two, three
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _find(
-    word: int,
-    tokens: NDArray[np.int32],
-    bounds: NDArray[np.int64],
-    suffix: NDArray[np.int32],
-    found: NDArray[np.int32],
-) -> None:
-    """Take ``suffix`` from L[t-1, .] to L[t, .]; give counts and names of the n-grams that end at t.
+def _positions(word: int, text: NDArray[np.int32]) -> int:
+    """The positions of ``word`` in ``text``, of 63 words at most, as bits."""
+    bits = 0
+    for j in range(len(text)):
+        bits |= int(text[j] == word) << j
+    return bits
 
-    It runs downwards, so that suffix[j - 1] is still the previous word's, and the last name written is the
-    first end. Where the count is 0 the name is left over from before and means nothing.
-    """
-    found[COUNT, :] = 0
-    for r in range(len(bounds) - 2, -1, -1):
-        found[HERE, :] = 0
-        first = bounds[r] - bounds[0]
-        for j in range(bounds[r + 1] - bounds[0] - 1, first - 1, -1):
-            if tokens[bounds[0] + j] != word:
-                suffix[j] = 0
-                continue
-            suffix[j] = min(MAX_ORDER, suffix[j - 1] + 1) if j > first else 1
-            for n in range(suffix[j]):
-                found[HERE, n] += 1
-                found[NAME, n] = j
-        for n in range(MAX_ORDER):
-            found[COUNT, n] = max(found[COUNT, n], found[HERE, n])
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _num_bits(bits: int) -> int:
+    """How many bits of a number that is not negative are set; compiled to the processor's instruction."""
+    count = 0
+    while bits:
+        bits &= bits - 1
+        count += 1
+    return count
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -213,7 +225,7 @@ def _closest_length(words: int, bounds: NDArray[np.int64]) -> int:
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _bleu(matches: NDArray[np.int32], words: int, reference_words: int, scoring: Scoring) -> float:
-    """BLEU of the prefix of ``words`` words, its m_n at ``matches[words]``."""
+    """BLEU of a prefix of ``words`` words with m_n = ``matches`` [4]."""
     orders = MAX_ORDER
     longer = reference_words
     if scoring.variant == MIXER:
@@ -229,7 +241,7 @@ def _bleu(matches: NDArray[np.int32], words: int, reference_words: int, scoring:
     score = fourth_root if orders == MAX_ORDER else precision ** (1.0 / orders)
     if scoring.variant == NLTK_M0_33:
         for n in range(1, MAX_ORDER):  # root by root: the product of two such precisions is no float64
-            if matches[words, n] == 0:
+            if matches[n] == 0:
                 score *= SMALLEST**0.25
     if scoring.brevity_penalty and words < reference_words:
         score *= math.exp(1.0 - longer / words)
@@ -240,24 +252,24 @@ def _bleu(matches: NDArray[np.int32], words: int, reference_words: int, scoring:
 def _added_one(matches: NDArray[np.int32], words: int, orders: int, variant: int) -> float:
     """The product of the precisions of orders 1 .. ``orders`` with one added to matches and candidates."""
     added = 0.0 if variant == LIN_OCH_N2 else 1.0
-    precision = (matches[words, 0] + added) / (words + added)
+    precision = (matches[0] + added) / (words + added)
     for n in range(1, MAX_ORDER):
         if n < orders:  # the range is constant, so that it is unrolled
-            precision *= (matches[words, n] + 1.0) / (max(words - n, 0) + 1.0)
+            precision *= (matches[n] + 1.0) / (max(words - n, 0) + 1.0)
     return precision
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _zeros_replaced(matches: NDArray[np.int32], words: int, variant: int) -> float:
     """The product of the precisions, those without a match replaced as the variant does."""
-    if matches[words, 0] == 0 and variant != BSO:
+    if matches[0] == 0 and variant != BSO:
         return 0.0
     precision = 1.0
     pseudo = 1.0
     for n in range(MAX_ORDER):
         candidates = max(words - n, 0)
-        if matches[words, n] > 0:
-            precision *= matches[words, n] / candidates
+        if matches[n] > 0:
+            precision *= matches[n] / candidates
         elif variant == NLTK_M3 or (variant == BSO and candidates > 0):
             pseudo *= 0.5
             precision *= pseudo / max(candidates, 1)
