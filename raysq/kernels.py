@@ -250,24 +250,28 @@ def draw_rows(
 ) -> None:
     """``raysq.decoding.inverse_cdf``: sums by stretch first, then the words of one stretch."""
     V = logits.shape[1]
-    masses = np.empty_like(logits[0])
-    sums = np.empty((V + STRETCH - 1) // STRETCH, np.float32)
+    count = (V + STRETCH - 1) // STRETCH
+    masses, sums = np.zeros(count * STRETCH, np.float32), np.empty(count, np.float32)
     for i in range(len(logits)):
         row = logits[i]
-        _, highest = _masses(row, masses)
-        total = np.float64(0.0)
-        for s in range(len(sums)):
-            mass = np.float32(0.0)
-            for w in range(s * STRETCH, min(V, (s + 1) * STRETCH)):
-                mass += masses[w]
+        highest, total = _highest(row), np.float64(0.0)
+        for s in range(count):
+            start = s * STRETCH
+            here, mass, strange = row[start : start + STRETCH], np.float32(0.0), 0
+            for w in range(len(here)):
+                x = here[w] - highest
+                each = _exp(x)
+                masses[start + w] = each
+                mass += each
+                strange += x != x
             sums[s] = mass
-            total += mass
+            total += mass if strange == 0 else np.float32(np.nan)
         threshold, running, word = uniforms[i] * total, np.float64(0.0), -1
-        for s in range(len(sums)):
-            if running + sums[s] <= threshold and s < len(sums) - 1:
+        for s in range(count):
+            if running + sums[s] <= threshold and s < count - 1:
                 running += sums[s]
                 continue
-            for w in range(s * STRETCH, min(V, (s + 1) * STRETCH)):
+            for w in range(s * STRETCH, (s + 1) * STRETCH):
                 if masses[w] > 0.0:
                     word = w  # the last one that is possible, should rounding leave none above the threshold
                     running += masses[w]
@@ -279,3 +283,14 @@ def draw_rows(
             word = EOS
         words[i] = word
         log_probs[i] = row[word] - highest - np.log(total)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=VECTORISED)
+def log_totals_rows(logits: NDArray[np.float32], log_totals: NDArray[np.float32]) -> None:
+    """log sum_w exp(logit_w) [n]."""
+    for i in range(len(logits)):
+        row = logits[i]
+        highest, total = _highest(row), np.float32(0.0)
+        for w in range(len(row)):
+            total += _exp(row[w] - highest)
+        log_totals[i] = highest + np.log(total)

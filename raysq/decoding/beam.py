@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from raysq import kernels
 from raysq.models import Seq2Seq
 from raysq.models.products import rows_at_once, slices
 from raysq.types import BOS, EOS, Memory
@@ -117,11 +118,19 @@ def _continuations(logits: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
         end = here[:, EOS].clone()
         here[:, : EOS + 1] = float("-inf")  # what does not end goes on with a word: no pad, no bos
         best, words = _largest(here, min(k, V))
-        of_words = best[:, 0] + (here - best[:, :1]).exp_().sum(1).log_()
-        log_normaliser = torch.logaddexp(of_words, end)
+        log_normaliser = torch.logaddexp(_log_totals(here), end)
         parts.append((end - log_normaliser, best - log_normaliser.unsqueeze(1), words))
     end, best, words = (torch.cat(part) for part in zip(*parts, strict=True))
     return end, best, words
+
+
+def _log_totals(logits: Tensor) -> Tensor:
+    """log sum_w exp(logit_w) [n] of logits [n, V]."""
+    if not kernels.compiled(logits):
+        return logits.logsumexp(1)
+    totals = torch.empty_like(logits[:, 0])
+    kernels.log_totals_rows(kernels.array(logits), kernels.array(totals))
+    return totals
 
 
 def _largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
