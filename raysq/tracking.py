@@ -299,7 +299,9 @@ def _errors() -> tuple[type[Exception], ...]:
 def _contact(uri: str) -> Iterator[None]:
     try:
         yield
-    except _errors() as error:
+    except Exception as error:  # an interruption passes: mlflow may not be there yet to say what it raises
+        if not isinstance(error, _errors()):
+            raise
         raise UserError(
             f"MLflow at {without_credentials(uri)} cannot be used ({one_line(error)}); start it, or give "
             "another --tracking-uri (sqlite:////absolute/path/mlflow.db needs no server)"

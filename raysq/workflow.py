@@ -32,7 +32,7 @@ from raysq.progress import Progress
 from raysq.recipe import PlannedStage, Recipe, TrainingConfig, package_digest, plan
 from raysq.records import RESULT
 from raysq.tasks import task_named
-from raysq.tasks.translation import demo_settings, demo_text
+from raysq.tasks.translation import demo_settings, demo_text, holds_demo
 from raysq.tracking import RunStatus, Tracker, comparison_text
 from raysq.training.job import Job, local_device, run_job
 from raysq.training.samples import NO_NETWORKS
@@ -163,9 +163,13 @@ def _given_data(config: TrainingConfig, places: Places) -> Corpus | None:
 
 def _generated_data(config: TrainingConfig, places: Places) -> Corpus:
     """The demo's data beside the output folder, generated once."""
-    settings = demo_settings(places.output.parent / f"data-{config.task}")
+    folder = places.output.parent / f"data-{config.task}"
+    if holds_demo(folder):
+        corpus = Corpus.load(folder)
+        corpus.verify()
+        return corpus
     # another seed's command may be at it
-    return Corpus.load(prepare(settings, demo_text(), patience=60).folder)
+    return Corpus.load(prepare(demo_settings(folder), demo_text(), patience=60).folder)
 
 
 def _try_proposals(recipe: Recipe, config: TrainingConfig, corpus: Corpus) -> None:

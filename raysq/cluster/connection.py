@@ -23,6 +23,7 @@ ENVIRONMENT = {
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_worker_niceness": "0",  # of clusters started here; at Ray's 15 any other load holds learners up
 }
 """What Ray reads from the environment, where the user has not set it."""
 THIS_MACHINE = "this machine"
@@ -74,7 +75,8 @@ def start(*, verbose: bool = False) -> None:
         verbose,
         address="local",
         num_cpus=_cores(),
-        include_dashboard=True,  # without it Ray Train complains every second
+        # costs seconds; without it Ray Train complains every second, in its log alone unless that is shown
+        include_dashboard=verbose,
         dashboard_host="127.0.0.1",
         object_store_memory=256 * 2**20,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from raysq.config import UserError
 from raysq.data.corpus import SPLITS, FileText, GeneratedText, ParallelText, SplitName, TabbedText
 from raysq.data.download import check, fetch, unpacked
 from raysq.data.settings import PrepareSettings, is_url, task_defaults
+from raysq.data.shards import MANIFEST, read_manifest
 from raysq.data.wit3 import Wit3Text
 
 MULTI30K: Mapping[SplitName, str] = {"train": "train", "dev": "val", "test": "test_2016_flickr"}
@@ -56,8 +58,29 @@ def demo_text() -> GeneratedText:
 
     splits = generate()
     return GeneratedText(
-        "raysq.tasks.grammar", {"train": splits["train"], "dev": splits["dev"], "test": splits["test"]}
+        _generator(), {"train": splits["train"], "dev": splits["dev"], "test": splits["test"]}
     )
+
+
+def holds_demo(folder: Path) -> bool:
+    """Whether a folder was prepared from the demo's text by the sources that would generate it now.
+
+    Told from the manifest alone: to generate the text, and compare it, takes a second.
+    """
+    if not (folder / MANIFEST).is_file():
+        return False
+    manifest = read_manifest(folder)
+    names = {text.name for text in manifest.inputs.values()}
+    return names == {_generator()} and manifest.settings == demo_settings(folder).content
+
+
+def _generator() -> str:
+    """What generates the demo's text, with a digest of its sources."""
+    root = Path(__file__).parent
+    sources = hashlib.sha256()
+    for path in (root / "grammar.py", *sorted((root / "demo_grammar").glob("*.py"))):
+        sources.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return f"raysq.tasks.grammar {sources.hexdigest()[:16]}"
 
 
 def _input(settings: PrepareSettings) -> Path:

@@ -3,13 +3,17 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from mlflow import MlflowClient
 
+from raysq import workflow
 from raysq.claim import claim
+from raysq.config import UserError
+from raysq.places import Places
 from raysq.training import checkpoint, journal, stage
 from raysq.workflow import main
 from workflows.erac import RECIPE
@@ -127,6 +131,21 @@ def test_same_command_reuses_finished_stages_and_another_tau_only_retrains_what_
     assert [s["test"] for s in again["stages"]] == [s["test"] for s in first["stages"][:3]]
     other = train(data, output.parent / "other", "--erac.tau=0")
     assert [s["reused"] for s in other["stages"]] == [True, True, False]
+
+
+def test_the_demos_text_is_generated_once(tmp_path, monkeypatch):
+    text = workflow.demo_text()
+    few = {split: pairs[:60] for split, pairs in text.splits.items()}
+    monkeypatch.setattr(workflow, "demo_text", lambda: replace(text, splits=few))
+    config = RECIPE.config_class()(output_dir=tmp_path / "run")
+    places = Places.of("erac", config)
+    first = workflow._generated_data(config, places)
+    monkeypatch.setattr(workflow, "demo_text", lambda: pytest.fail("generated again"))
+    assert workflow._generated_data(config, places).digest == first.digest
+    words = first.folder / "vocabulary.source.txt"
+    words.write_bytes(b"x" * words.stat().st_size)
+    with pytest.raises(UserError, match=f"{words}"):
+        workflow._generated_data(config, places)
 
 
 def test_never_trains_everything_afresh(finished, data):
