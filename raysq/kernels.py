@@ -25,6 +25,7 @@ VECTORISED = {"reassoc", "nsz", "contract", "arcp"}
 """What the compiler may do to sums; it may not assume that there is no NaN."""
 STRETCH = 128
 """Words whose probabilities are summed before a draw looks at each of them."""
+ONE = np.float32(1.0)
 LOWEST = np.float32(-87.0)
 """exp of less counts as 0."""
 FINITE = np.float32(-1e30)
@@ -77,11 +78,11 @@ def _highest(row: NDArray[np.float32]) -> Any:
 
 
 @numba.njit(inline="always", fastmath=VECTORISED)
-def _masses(row: NDArray[np.float32], masses: NDArray[np.float32]) -> Any:
-    """masses <- exp(row - its highest); gives their sum (NaN where a number is none) and the highest."""
+def _masses(row: NDArray[np.float32], inverse: Any, masses: NDArray[np.float32]) -> Any:
+    """masses <- exp((row - its highest) inverse); gives their sum (NaN if a number is none), the highest."""
     highest, total, strange = _highest(row), np.float32(0.0), 0
     for w in range(len(row)):
-        x = row[w] - highest
+        x = (row[w] - highest) * inverse
         mass = _exp(x)
         masses[w] = mass
         total += mass
@@ -99,12 +100,12 @@ def cross_entropy_rows(
     """``raysq.losses.cross_entropy``."""
     for i in range(len(logits)):
         row, slope, target = logits[i], gradient[i], targets[i]
-        total, highest = _masses(row, slope)
+        total, highest = _masses(row, ONE, slope)
         losses[i] = np.log(total) - (row[target] - highest)
-        scale = np.float32(1.0) / total
+        scale = ONE / total
         for w in range(len(row)):
             slope[w] *= scale
-        slope[target] -= np.float32(1.0)
+        slope[target] -= ONE
 
 
 @numba.njit(cache=True, nogil=True, fastmath=VECTORISED)
@@ -130,9 +131,9 @@ def actor_critic_rows(
             values[i] = np.float32(0.0)
             values[i, 1], values[i, 2] = target[EOS], online[EOS]
             continue
-        total, highest = _masses(row, slope)
+        total, highest = _masses(row, ONE, slope)
         log_total = np.log(total)
-        scale = np.float32(1.0) / total
+        scale = ONE / total
         surprise = of_online = of_target = squares = np.float32(0.0)
         for w in range(len(row)):
             log_pi = row[w] - highest - log_total
@@ -166,22 +167,17 @@ def state_value_rows(
     values: NDArray[np.float32],
 ) -> None:
     """``raysq.losses.actor_critic.state_value``; values [n, 3]: without entropy, entropy, log pi(y)."""
+    scratch = np.empty_like(logits[0])
     for i in range(len(logits)):
         row, target = logits[i], target_q[i]
         if forced[i]:
             values[i, 0], values[i, 1], values[i, 2] = target[EOS], np.float32(0.0), np.float32(0.0)
             continue
-        highest, total, strange = _highest(row), np.float32(0.0), 0
+        total, highest = _masses(row, ONE, scratch)
         surprise = of_target = np.float32(0.0)
         for w in range(len(row)):
-            x = row[w] - highest
-            mass = _exp(x)
-            total += mass
-            surprise += mass * max(x, FINITE)
-            of_target += mass * target[w]
-            strange += x != x
-        if strange:
-            total = np.float32(np.nan)
+            surprise += scratch[w] * max(row[w] - highest, FINITE)
+            of_target += scratch[w] * target[w]
         log_total = np.log(total)
         values[i, 0] = of_target / total
         values[i, 1] = log_total - surprise / total
@@ -200,19 +196,13 @@ def distillation_rows(
     inverse, scratch = np.float32(1.0 / tau), np.empty_like(logits[0])
     for i in range(len(logits)):
         row, slope, online = logits[i], gradient[i], q[i]
-        total, highest = _masses(row, slope)
-        log_total, scale = np.log(total), np.float32(1.0) / total
-        best, of_oracle, strange, expected = _highest(online), np.float32(0.0), 0, np.float32(0.0)
+        total, highest = _masses(row, ONE, slope)
+        log_total, scale = np.log(total), ONE / total
+        of_oracle, _ = _masses(online, inverse, scratch)
+        expected = np.float32(0.0)
         for w in range(len(row)):
-            x = (online[w] - best) * inverse
-            mass = _exp(x)
-            scratch[w] = mass
-            of_oracle += mass
-            strange += x != x
-            expected += mass * max(row[w] - highest, FINITE)
-        if strange:
-            of_oracle = np.float32(np.nan)
-        share = np.float32(1.0) / of_oracle
+            expected += scratch[w] * max(row[w] - highest, FINITE)
+        share = ONE / of_oracle
         losses[i] = log_total - expected * share
         for w in range(len(row)):
             slope[w] = slope[w] * scale - scratch[w] * share
@@ -226,17 +216,9 @@ def soft_value_rows(
     inverse = np.float32(1.0 / tau)
     for i in range(len(q)):
         row, masses = q[i], policy[i]
-        highest, total, strange = _highest(row), np.float32(0.0), 0
-        for w in range(len(row)):
-            x = (row[w] - highest) * inverse
-            mass = _exp(x)
-            masses[w] = mass
-            total += mass
-            strange += x != x
-        if strange:
-            total = np.float32(np.nan)
+        total, highest = _masses(row, inverse, masses)
         log_totals[i] = highest * inverse + np.log(total)
-        scale = np.float32(1.0) / total
+        scale = ONE / total
         for w in range(len(row)):
             masses[w] *= scale
 

@@ -3,7 +3,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -321,3 +321,16 @@ def test_the_tied_table_learns_from_all_three_uses(small_corpus: Corpus, make: A
         assert gradient.abs().max() > 1e-6
     assert critic.output.weight.grad is not None
     assert_close(critic.output.weight.grad, torch.stack(uses).sum(0), rtol=0, atol=1e-12)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("float32", None), ("bfloat16", torch.bfloat16)])
+def test_precision_is_that_of_products_alone(
+    small_corpus: Corpus, precision: Literal["float32", "bfloat16"], expected: torch.dtype | None
+) -> None:
+    """Of every network there is; parameters are float32 in any case."""
+    network = SEPARATE.model_copy(update={"precision": precision})
+    made = [build_policy(small_corpus, network)]
+    made += [build_critic(small_corpus, network, form) for form in ("critic", "oracle")]
+    for each in made:
+        assert each.output.product_type == expected
+        assert {parameter.dtype for parameter in each.parameters()} == {torch.float32}
