@@ -201,15 +201,16 @@ def plan(
             for role, name in (("policy", stage.policy), ("critic", stage.critic), ("like", stage.like))
             if name is not None
         }
+        seed = config.seed if stage.algorithm.seed is None else stage.algorithm.seed
         settings = {
             "stage": stage.name,
             "algorithm": type(stage.algorithm).__name__,
-            "settings": flatten(stage.algorithm),
+            "settings": {key: value for key, value in flatten(stage.algorithm).items() if key != "seed"},
             "network": flatten(config.network),
             "decoding": flatten(config.decoding),
             "reward": flatten(config.reward) if stage.algorithm.uses_rewards else {},
             "max_staleness": staleness(stage.algorithm, config.max_staleness),
-            "seed": config.seed,
+            "seed": seed,
             "data": data_digest,
             "parents": {role: parent.identity for role, parent in parents.items()},
         }
@@ -224,6 +225,7 @@ def plan(
             stage.name,
             stage.algorithm,
             folder,
+            seed,
             policy_from=folders.get("policy"),
             critic_from=folders.get("critic"),
             updates_of=folders.get("like"),

@@ -177,7 +177,7 @@ def _try_proposals(recipe: Recipe, config: TrainingConfig, corpus: Corpus) -> No
     example = collate(corpus.splits["train"], np.arange(1), 0, 1)
     for stage in recipe.stages_of(config):
         if stage.algorithm.model_free:
-            moment = Moment(config.seed, stage.name, 0)
+            moment = Moment(config.seed, stage.name, 0)  # any seed would do
             try:
                 stage.algorithm.draw(example, NO_NETWORKS, config.reward.function(), moment)
             except UserError as error:
@@ -217,7 +217,6 @@ def _train(
         network=config.network,
         decoding=config.decoding,
         reward=config.reward,
-        seed=config.seed,
         checkpoint_seconds=60 * config.checkpoint_minutes,
         device=device,
         threads=config.threads_per_learner or _threads(config.num_learners),

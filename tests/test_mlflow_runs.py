@@ -64,7 +64,9 @@ def stages(tmp_path: Path) -> list[PlannedStage]:
         folder = tmp_path / "stages" / name
         (folder / "hypotheses").mkdir(parents=True)
         (folder / "journal.jsonl").touch()
-        planned.append(PlannedStage(StageSpec(name, Mle(), folder), "identity", "train", {"stage": name}))
+        planned.append(
+            PlannedStage(StageSpec(name, Mle(), folder, seed=1), "identity", "train", {"stage": name})
+        )
     finished = tmp_path / "stages" / "a"
     scores = {"dev": {"bleu": 1.5}, "test": {"bleu": 2.5}}
     result = {"name": "a", "state": "finished", "updates": 4, "best_update": 2, **scores}

@@ -54,6 +54,7 @@ def finish(stage: PlannedStage) -> None:
         ({"critic": {"tau": 0.04}}, ["critic", "erac", "continued_mle"]),
         ({"mle": {"learning_rate": 0.5}}, STAGES),
         ({"seed": 2}, STAGES),
+        ({"critic": {"seed": 2}}, ["critic", "erac", "continued_mle"]),  # the actor is shared
         ({"network": {"dropout": 0.2}}, STAGES),
         ({"decoding": {"beam_size": 4}}, STAGES),
         ({"data": "other text"}, STAGES),
@@ -66,6 +67,12 @@ def test_what_changes_a_stage_and_those_that_start_from_it(
 ) -> None:
     """The control is like the joint stage, whose number of updates it takes: it follows that."""
     assert changed(tmp_path, **changes) == (stages, stages)
+
+
+def test_a_stage_with_the_workflow_s_seed_as_its_own_is_the_same_stage(tmp_path: Path) -> None:
+    assert changed(tmp_path, erac={"seed": 1}) == ([], [])
+    assert planned(tmp_path, erac={"seed": 7})["erac"].spec.seed == 7
+    assert planned(tmp_path, erac={"seed": 7})["critic"].spec.seed == 1
 
 
 def test_other_sources_are_other_folders_of_the_same_settings(tmp_path: Path) -> None:

@@ -150,6 +150,9 @@ class Algorithm(Config):
 
     linear_decay: bool = False
     """Let the rate fall linearly to 0 at max_updates, besides the decays: for schedules of known length."""
+    seed: int | None = Field(None, ge=0)
+    """Source of this stage's randomness; none: the workflow's seed. Lets stages that share an actor or a
+    critic differ in their own draws."""
 
     @property
     def trains(self) -> tuple[Group, ...]:

@@ -28,7 +28,6 @@ class Job:
     network: NetworkConfig
     decoding: DecodingConfig
     reward: RewardSettings
-    seed: int
     checkpoint_seconds: float
     device: str
     threads: int
@@ -75,18 +74,19 @@ def run_job(
     """
     torch.set_num_threads(job.threads)
     corpus = Corpus.load(job.data_dir)
-    evaluator = Evaluator(corpus, job.decoding, collective, job.device, job.seed, job.reward)
-    surroundings = Surroundings(
-        corpus=corpus,
-        network=job.network,
-        evaluator=evaluator,
-        make_source=make_source,
-        collective=collective,
-        device=job.device,
-        seed=job.seed,
-        checkpoint_seconds=job.checkpoint_seconds,
-        gradient_accumulation=job.gradient_accumulation,
-        max_staleness=job.max_staleness,
-        report=report,
-    )
-    return [run_stage(spec, surroundings) for spec in job.stages]
+
+    def surroundings(spec: StageSpec) -> Surroundings:
+        return Surroundings(
+            corpus=corpus,
+            network=job.network,
+            evaluator=Evaluator(corpus, job.decoding, collective, job.device, spec.seed, job.reward),
+            make_source=make_source,
+            collective=collective,
+            device=job.device,
+            checkpoint_seconds=job.checkpoint_seconds,
+            gradient_accumulation=job.gradient_accumulation,
+            max_staleness=job.max_staleness,
+            report=report,
+        )
+
+    return [run_stage(spec, surroundings(spec)) for spec in job.stages]

@@ -55,6 +55,8 @@ class StageSpec:
     algorithm: Algorithm
     folder: Path
     """Checkpoints, journal, hypotheses and result of the stage."""
+    seed: int
+    """Source of its randomness."""
     policy_from: Path | None = None
     """Stage folder whose best policy it starts from; none: a fresh one."""
     critic_from: Path | None = None
@@ -74,7 +76,6 @@ class Surroundings:
     """Makes what draws and scores a stage's samples."""
     collective: Collective
     device: str
-    seed: int
     checkpoint_seconds: float
     gradient_accumulation: int = 1
     """Parts of a learner's slice of a batch."""
@@ -121,7 +122,7 @@ class _StageRun:
             surroundings.network,
             algorithm,
             {"policy": spec.policy_from, "critic": spec.critic_from},
-            seed=surroundings.seed,
+            seed=spec.seed,
             stage=spec.name,
             device=surroundings.device,
             max_staleness=surroundings.max_staleness,
@@ -216,7 +217,7 @@ class _StageRun:
             epoch, index = divmod(ahead, self.batches_per_epoch)
             if epoch != self.epoch:
                 self.epoch, self.batches = epoch, self._batches_of(epoch)
-            moment = Moment(self.around.seed, self.spec.name, ahead, epoch, index, self.progress.decays)
+            moment = Moment(self.spec.seed, self.spec.name, ahead, epoch, index, self.progress.decays)
             parts = self._parts(self.batches[index])
             self.source.announce(parts, moment)
             self.upcoming.append(([part.to(self.around.device) for part in parts], moment))
@@ -230,7 +231,7 @@ class _StageRun:
 
     def _batches_of(self, epoch: int) -> list[np.ndarray]:
         lengths = self.split.source_lengths, self.split.target_lengths
-        return epoch_batches(*lengths, self.spec.algorithm.batch_size, self.around.seed, epoch)
+        return epoch_batches(*lengths, self.spec.algorithm.batch_size, self.spec.seed, epoch)
 
     def _log_window(self) -> None:
         """One journal line: metrics averaged over the updates since the last."""

@@ -199,12 +199,11 @@ def train(small_corpus: Corpus, tmp_path: Path) -> Callable[..., tuple[Recording
             return made[0]
 
         job = Job(
-            stages=(StageSpec("x", algorithm, tmp_path / f"ahead{ahead}"),),
+            stages=(StageSpec("x", algorithm, tmp_path / f"ahead{ahead}", seed=1),),
             data_dir=small_corpus.folder,
             network=NETWORK,
             decoding=DecodingConfig(beam_size=1, max_length=6),
             reward=RewardSettings(),
-            seed=1,
             checkpoint_seconds=1e9,
             device="cpu",
             threads=1,

@@ -106,10 +106,9 @@ def train(small_corpus: Corpus) -> Callable[..., dict[str, Any]]:
             make_source=make_source,
             collective=Collective(),
             device="cpu",
-            seed=1,
             checkpoint_seconds=checkpoint_seconds,
         )
-        return run_stage(StageSpec("x", ALGORITHM, folder), surroundings)
+        return run_stage(StageSpec("x", ALGORITHM, folder, seed=1), surroundings)
 
     return trained
 
