@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from raysq.config import flatten
 from raysq.data.shards import Corpus
@@ -17,6 +19,78 @@ from raysq.training.state import read_result
 _log = logging.getLogger(__name__)
 
 
+def common_tags(config: TrainingConfig, recipe: Recipe, corpus: Corpus) -> dict[str, str]:
+    """What a run of a workflow says of itself, and those of its stages."""
+    return {
+        "raysq.recipe": recipe.name,
+        "raysq.task": config.task,
+        "raysq.seed": str(config.seed),
+        "raysq.data": corpus.digest,
+        **source_tags(Path(__file__).parent.parent),
+    }
+
+
+class StageRuns:
+    """Runs of stages: a repeated command finds them again, and each is complete once all is attached."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+
+    def open(
+        self, stage: PlannedStage, config: TrainingConfig, tags: Mapping[str, str], parent_id: str
+    ) -> None:
+        """Open a stage's run under a parent, or again that of an interrupted command."""
+        run_id = stage.record.get("run_id")
+        if not (run_id and self._tracker.reopen(run_id)):
+            parts = (
+                (stage.spec.name, flatten(stage.spec.algorithm)),
+                ("network", flatten(config.network)),
+                ("decoding", flatten(config.decoding)),
+            )
+            params = {f"{part}.{key}": value for part, values in parts for key, value in values.items()}
+            tags = {
+                **tags,
+                "raysq.level": "stage",
+                "raysq.stage": stage.spec.name,
+                "raysq.seed": str(stage.spec.seed),
+                "raysq.algorithm": type(stage.spec.algorithm).__name__,
+                "raysq.identity": stage.identity,
+                "raysq.folder": str(stage.spec.folder),
+                "raysq.checkpoints": str(stage.spec.folder / "checkpoints"),
+            }
+            name = f"{stage.spec.name} {config.task} seed {stage.spec.seed}"
+            params["seed"] = stage.spec.seed
+            stage.record["run_id"] = self._tracker.create_run(name, tags, params, parent_id=parent_id)
+        stage.write_record()
+
+    def end(self, stage: PlannedStage, status: RunStatus) -> bool:
+        """Scores and status of a stage's run; False where MLflow is away."""
+        run_id = stage.record.get("run_id")
+        if run_id is None or stage.record.get("closed"):
+            return True
+        if not finished(stage):
+            began = (stage.spec.folder / "journal.jsonl").exists()
+            return self._tracker.finish(run_id, status if began else "KILLED")
+        result = read_result(stage.spec.folder)
+        return self._tracker.log_results(run_id, list(closing_scores(result))) and self._tracker.finish(
+            run_id, "FINISHED", {"raysq.state": result["state"]}
+        )
+
+    def attach(self, stage: PlannedStage) -> bool:
+        """Hypotheses and records of a finished stage, after which its run is complete; False where not."""
+        if stage.record.get("closed"):
+            return True
+        run_id, folder = stage.record["run_id"], stage.spec.folder
+        texts = sorted((folder / "hypotheses").glob("*.txt"))
+        attached = all(self._tracker.log_artifact(run_id, text, "hypotheses") for text in texts) and all(
+            self._tracker.log_artifact(run_id, folder / name) for name in (RESULT, STAGE)
+        )
+        if attached:
+            stage.record["closed"] = True
+            stage.write_record()
+        return attached
+
+
 class Runs:
     """Runs that a repeated command finds again: no restart leaves one open, or opens a second."""
 
@@ -24,19 +98,13 @@ class Runs:
         self, tracker: Tracker, recipe: Recipe, config: TrainingConfig, corpus: Corpus, output: Path
     ) -> None:
         self._tracker = tracker
+        self._stages = StageRuns(tracker)
         uri = config.tracking_uri and without_credentials(config.tracking_uri)
         self._config = config.model_copy(update={"tracking_uri": uri})  # what is written of it
         self._corpus = corpus
         self._output = output
-        self._name = f"{config.task} seed {config.seed}"
-        self._tags = {
-            "raysq.recipe": recipe.name,
-            "raysq.task": config.task,
-            "raysq.seed": str(config.seed),
-            "raysq.data": corpus.digest,
-            **source_tags(Path(__file__).parent.parent),
-        }
         self._recipe = recipe
+        self._tags = common_tags(config, recipe, corpus)
         self.parent_id = ""
 
     def open(self, stages: list[PlannedStage]) -> None:
@@ -48,7 +116,7 @@ class Runs:
             self.parent_id = earlier
         else:
             tags = {**self._tags, "raysq.level": "workflow", **reused}
-            name = f"{self._recipe.name} {self._name}"
+            name = f"{self._recipe.name} {self._config.task} seed {self._config.seed}"
             self.parent_id = self._tracker.create_run(name, tags, flatten(self._config))
             write_lines(noted, [self.parent_id])
         write_plan(self._output, self._recipe.name, {s.spec.name: s.spec.folder for s in stages})
@@ -62,31 +130,7 @@ class Runs:
         self._tracker.log_artifact(self.parent_id, self._corpus.folder / "manifest.json")
         for stage in stages:
             if not stage.reused:
-                self._open_stage(stage)
-
-    def _open_stage(self, stage: PlannedStage) -> None:
-        run_id = stage.record.get("run_id")
-        if not (run_id and self._tracker.reopen(run_id)):
-            config = self._config
-            parts = (
-                (stage.spec.name, flatten(stage.spec.algorithm)),
-                ("network", flatten(config.network)),
-                ("decoding", flatten(config.decoding)),
-            )
-            params = {f"{part}.{key}": value for part, values in parts for key, value in values.items()}
-            tags = {
-                **self._tags,
-                "raysq.level": "stage",
-                "raysq.stage": stage.spec.name,
-                "raysq.algorithm": type(stage.spec.algorithm).__name__,
-                "raysq.identity": stage.identity,
-                "raysq.folder": str(stage.spec.folder),
-                "raysq.checkpoints": str(stage.spec.folder / "checkpoints"),
-            }
-            name = f"{stage.spec.name} {self._name}"
-            params["seed"] = config.seed
-            stage.record["run_id"] = self._tracker.create_run(name, tags, params, parent_id=self.parent_id)
-        stage.write_record()
+                self._stages.open(stage, self._config, self._tags, self.parent_id)
 
     def close(self, stages: list[PlannedStage], status: RunStatus) -> None:
         """End every open run; a stage that finished keeps its results whatever came after it.
@@ -105,56 +149,36 @@ class Runs:
             (self._output / "run_id").unlink(missing_ok=True)
         complete = (
             ended
-            and all(self._attach_results(stage) for stage in mine if _finished(stage))
-            and all(self._end_finished(stage) and self._attach_results(stage) for stage in earlier)
+            and all(self._stages.attach(stage) for stage in mine if finished(stage))
+            and all(self._end(stage, status) and self._stages.attach(stage) for stage in earlier)
         )
         if not complete:
             _log.warning("MLflow does not have all of these runs; the same command brings the rest")
 
     def _end(self, stage: PlannedStage, status: RunStatus) -> bool:
-        """Scores and status of a stage's run; False where MLflow is away."""
-        if _finished(stage):
-            return self._end_finished(stage)
-        if "run_id" not in stage.record:
-            return True
-        began = (stage.spec.folder / "journal.jsonl").exists()
-        return self._tracker.finish(stage.record["run_id"], status if began else "KILLED")
+        """Scores of a finished stage in the workflow's run, then its own end; False where MLflow is away."""
+        return self._log_headline(stage) and self._stages.end(stage, status)
 
-    def _end_finished(self, stage: PlannedStage) -> bool:
-        run_id, result = stage.record["run_id"], read_result(stage.spec.folder)
-        now = int(time.time() * 1000)
-        points = [
-            Point(f"{split}_best/{name}", value, result["updates"], now)
-            for split in ("dev", "test")
-            for name, value in result[split].items()
-            if isinstance(value, float)
-        ]
+    def _log_headline(self, stage: PlannedStage) -> bool:
+        if not finished(stage):
+            return True
         headline = [
-            Point(f"{stage.spec.name}/{point.name}", point.value, 0, now)
-            for point in points
+            point._replace(name=f"{stage.spec.name}/{point.name}", step=0)
+            for point in closing_scores(read_result(stage.spec.folder))
             if point.name in ("test_best/bleu", "test_best/sample_bleu")
         ]
-        if not self._tracker.log_results(self.parent_id, headline):
-            return False
-        return bool(stage.record.get("closed")) or (
-            self._tracker.log_results(run_id, points)
-            and self._tracker.finish(run_id, "FINISHED", {"raysq.state": result["state"]})
-        )
-
-    def _attach_results(self, stage: PlannedStage) -> bool:
-        """Hypotheses and records of a finished stage, after which its run is complete; False where not."""
-        if stage.record.get("closed"):
-            return True
-        run_id, folder = stage.record["run_id"], stage.spec.folder
-        texts = sorted((folder / "hypotheses").glob("*.txt"))
-        attached = all(self._tracker.log_artifact(run_id, text, "hypotheses") for text in texts) and all(
-            self._tracker.log_artifact(run_id, folder / name) for name in (RESULT, STAGE)
-        )
-        if attached:
-            stage.record["closed"] = True
-            stage.write_record()
-        return attached
+        return self._tracker.log_results(self.parent_id, headline)
 
 
-def _finished(stage: PlannedStage) -> bool:
+def closing_scores(result: Mapping[str, Any]) -> Iterator[Point]:
+    """The scores of a stage's best checkpoint, ``dev_best/...`` and ``test_best/...``, at its last update."""
+    now = int(time.time() * 1000)
+    for split in ("dev", "test"):
+        for name, value in result[split].items():
+            if isinstance(value, float):
+                yield Point(f"{split}_best/{name}", value, result["updates"], now)
+
+
+def finished(stage: PlannedStage) -> bool:
+    """Whether the stage's result is there, trained now or before."""
     return (stage.spec.folder / RESULT).exists()
