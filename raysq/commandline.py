@@ -147,15 +147,28 @@ def parse(
         elif text is not None:
             raise UserError(f"{option} takes no value, got {shlex.quote(text)}")
     given = from_files | typed
-    if defaults_for is not None:
-        top = {key: option.default for key, option in options.items() if "." not in key}
-        top |= {key: item.value for key, item in given.items() if "." not in key}
-        given = _read_task_defaults(defaults_for(top), options) | given
-    config = _build(config_class, options, given)
+    config = settled(config_class, given, defaults_for)
     if "print_config" in commands:
         print(config.model_dump_json(indent=2))
         raise SystemExit(0)
     return config
+
+
+def settled(config_class: type[C], given: Mapping[str, Given], defaults_for: DefaultsFor | None = None) -> C:
+    """The settings that values by dotted key mean, over the defaults of task and preset.
+
+    Raises:
+        UserError: names the first value that is wrong by its place.
+    """
+    options = {option.key: option for option in options_of(config_class)}
+    for key, item in given.items():
+        if key not in options:
+            raise UserError(f"{item.place}: unknown key{_suggestion(key, options, str)}")
+    if defaults_for is not None:
+        top = {key: option.default for key, option in options.items() if "." not in key}
+        top |= {key: item.value for key, item in given.items() if "." not in key}
+        given = {**_read_task_defaults(defaults_for(top), options), **given}
+    return _build(config_class, options, given)
 
 
 def _split(argv: Sequence[str]) -> Iterator[tuple[str, str, str | None]]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -137,17 +137,15 @@ class DecodingConfig(Config):
     """Decoded together; the hypotheses do not depend on it [sentences]."""
 
 
-class WorkflowConfig(Config):
-    """What every workflow can be told; a workflow adds one field per stage."""
+class TrainingCommand(Config):
+    """What every command that trains can be told: data, places, processes."""
 
     task: str = "demo"
     """Data, networks, reward and metric, by name; the task also gives the stages its own defaults."""
     data_dir: Path | None = None
     """Folder that workflows/prepare.py wrote; none: the task generates its own data (demo tasks do)."""
-    seed: int = Field(1, ge=0)
-    """Source of all randomness: the same seed and settings give the same model."""
     output_dir: Path | None = None
-    """Where results go; none: runs/<workflow>-<task>-seed<seed>."""
+    """Where results go; none: a folder in runs/ named after workflow, task and seed."""
     store_dir: Path | None = None
     """Where finished stages live and are found again; none: the folder "stages" beside the output folder."""
     tracking_uri: str | None = None
@@ -184,19 +182,28 @@ class WorkflowConfig(Config):
     interruption it continues its own, repeated after its end it trains them afresh."""
     checkpoint_minutes: float = Field(5.0, gt=0)
     """Time between two checkpoints; every evaluation writes one too [minutes]."""
+    experiment: str = "raysq"
+    """Experiment of MLflow's store that the runs belong to; made where it is missing."""
     quiet: bool = False
     """Print the results only, no progress."""
     verbose: bool = False
     """Print more: Ray's own log lines too."""
 
     @model_validator(mode="after")
-    def _workers_need_ray(self) -> WorkflowConfig:
+    def _workers_need_ray(self) -> Self:
         if self.sampling == "remote" and not self.num_learners:
             raise ValueError("`num_learners` must be above 0 with `sampling` remote")
         return self
 
     @model_validator(mode="after")
-    def _one_loudness(self) -> WorkflowConfig:
+    def _one_loudness(self) -> Self:
         if self.quiet and self.verbose:
             raise ValueError("`quiet` and `verbose` exclude each other: give one of them")
         return self
+
+
+class WorkflowConfig(TrainingCommand):
+    """What every workflow can be told; a workflow adds one field per stage."""
+
+    seed: int = Field(1, ge=0)
+    """Source of all randomness: the same seed and settings give the same model."""

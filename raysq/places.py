@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from raysq.config import UserError, WorkflowConfig
+from raysq.config import TrainingCommand, UserError
 from raysq.tracking import default_uri
 
 _JOB_COPY = ("runtime_resources", "working_dir_files")
@@ -23,13 +23,12 @@ class Places:
     """The prepared folder that --data-dir names."""
 
     @classmethod
-    def of(cls, workflow: str, config: WorkflowConfig) -> Places:
-        """The places that the settings name, or their defaults: ``runs/`` here, in a job ``~/raysq/runs/``.
+    def of(cls, name: str, config: TrainingCommand) -> Places:
+        """The places that the settings name, or their defaults: ``runs/NAME``; in a job below ``~/raysq``.
 
         Raises:
             UserError: a place lies in the copy that Ray made of a job's working directory.
         """
-        name = f"{workflow}-{config.task}-seed{config.seed}"
         output = lasting("--output-dir", config.output_dir or default_place(Path("runs") / name))
         store = lasting("--store-dir", config.store_dir or output.parent / "stages")
         data = lasting("--data-dir", config.data_dir) if config.data_dir else None

@@ -38,16 +38,16 @@ class Progress:
     def show(self, run_id: str, record: Record) -> None:
         """One record of a stage's journal."""
         stage = self._stages[run_id].spec.name
-        news = _news(record.metrics)
+        said = news(record.metrics)
         evaluation = any(name.startswith("dev/") for name in record.metrics)
         if self._bar is not None and run_id in self._rows:
-            self._bar.update(self._rows[run_id], completed=record.step, news=news)
+            self._bar.update(self._rows[run_id], completed=record.step, news=said)
             if not evaluation:
                 return
         elif not evaluation and time.monotonic() - self._last_line < PLAIN_SECONDS:
             return
         self._last_line = time.monotonic()
-        self._console.print(f"{stage} update {record.step}: {news}", highlight=False, soft_wrap=True)
+        self._console.print(f"{stage} update {record.step}: {said}", highlight=False, soft_wrap=True)
         if evaluation and record.step == 0:
             dev = {name.removeprefix("dev/"): value for name, value in record.metrics.items()}
             for warning in self._stages[run_id].spec.algorithm.warnings(dev):
@@ -81,5 +81,6 @@ SHOWN = {
 }
 
 
-def _news(metrics: dict[str, float]) -> str:
+def news(metrics: dict[str, float]) -> str:
+    """What a journal's record says, in a line."""
     return ", ".join(text.format(metrics[name]) for name, text in SHOWN.items() if name in metrics)

@@ -34,12 +34,11 @@ from raysq.records import RESULT
 from raysq.tasks import task_named
 from raysq.tasks.translation import demo_settings, demo_text, holds_demo
 from raysq.tracking import RunStatus, Tracker, comparison_text
-from raysq.training.job import Job, local_device, run_job
+from raysq.training.job import job_of, local_device, run_here, workers_of
 from raysq.training.samples import NO_NETWORKS
 from raysq.training.state import read_result
 from raysq.training.step import Diverged
 
-EXPERIMENT = "raysq"
 DIVERGED = 3
 """Exit status of a workflow in which a stage diverged; its best checkpoint, if any, was kept and scored."""
 
@@ -60,7 +59,7 @@ def run(recipe: Recipe, config: TrainingConfig) -> int:
     logging.basicConfig(level=logging.INFO if config.verbose else logging.WARNING, format="%(message)s")
     say = partial(Console(quiet=config.quiet).print, highlight=False, soft_wrap=True)
     recipe.check(config)
-    places = Places.of(recipe.name, config)
+    places = Places.of(f"{recipe.name}-{config.task}-seed{config.seed}", config)
     try:
         if config.num_learners == 0:
             return _run(recipe, config, places, local_device(config.device))
@@ -76,10 +75,10 @@ def run(recipe: Recipe, config: TrainingConfig) -> int:
 def _run(recipe: Recipe, config: TrainingConfig, places: Places, device: str) -> int:
     """``run`` where the learners have their place."""
     # in this order a mistake about data or MLflow leaves nothing behind
-    given = _given_data(config, places)
-    tracker = Tracker(places.tracking_uri, EXPERIMENT)
-    corpus = given or _generated_data(config, places)
-    _try_proposals(recipe, config, corpus)
+    given = given_data(config, places)
+    tracker = Tracker(places.tracking_uri, config.experiment)
+    corpus = given or generated_data(config, places)
+    try_proposals(recipe, config, corpus)
     claims = [claim(places.output, "the output folder", "wait for it, or give another --output-dir")]
     stages, held = _planned(recipe, config, places, corpus)
     claims += held
@@ -138,7 +137,7 @@ def _planned(
     recipe: Recipe, config: TrainingConfig, places: Places, corpus: Corpus
 ) -> tuple[list[PlannedStage], list[IO[str]]]:
     """The plan, and the claims to the stages that this command will train."""
-    version = _version(config, places)
+    version = version_of(config, places)
     held = []
     for stage in plan(recipe, config, places.store, corpus.digest, version):
         if not stage.reused:
@@ -148,7 +147,7 @@ def _planned(
     return plan(recipe, config, places.store, corpus.digest, version), held
 
 
-def _given_data(config: TrainingConfig, places: Places) -> Corpus | None:
+def given_data(config: TrainingConfig, places: Places) -> Corpus | None:
     """The data that --data-dir names; None where the task generates its own."""
     task = task_named(config.task)
     if places.data is not None:
@@ -161,7 +160,7 @@ def _given_data(config: TrainingConfig, places: Places) -> Corpus | None:
     return None
 
 
-def _generated_data(config: TrainingConfig, places: Places) -> Corpus:
+def generated_data(config: TrainingConfig, places: Places) -> Corpus:
     """The demo's data beside the output folder, generated once."""
     folder = places.output.parent / f"data-{config.task}"
     if holds_demo(folder):
@@ -172,7 +171,7 @@ def _generated_data(config: TrainingConfig, places: Places) -> Corpus:
     return Corpus.load(prepare(demo_settings(folder), demo_text(), patience=60).folder)
 
 
-def _try_proposals(recipe: Recipe, config: TrainingConfig, corpus: Corpus) -> None:
+def try_proposals(recipe: Recipe, config: TrainingConfig, corpus: Corpus) -> None:
     """Draw once from every proposal, which says what the vocabulary does not allow. Raises UserError."""
     example = collate(corpus.splits["train"], np.arange(1), 0, 1)
     for stage in recipe.stages_of(config):
@@ -184,7 +183,7 @@ def _try_proposals(recipe: Recipe, config: TrainingConfig, corpus: Corpus) -> No
                 raise UserError(f"stage {stage.name}: {error}") from error
 
 
-def _version(config: TrainingConfig, places: Places) -> str:
+def version_of(config: TrainingConfig, places: Places) -> str:
     """Digest of the package's sources; with --reuse never something of this run's own, kept until it ends."""
     if config.reuse != "never":
         return package_digest()
@@ -204,43 +203,17 @@ def _train(
     config: TrainingConfig, places: Places, data_dir: Path, stages: list[PlannedStage], device: str
 ) -> None:
     """Train what is not finished, on Ray or (--num-learners 0) in this process."""
-    todo = tuple(stage.spec for stage in stages if not stage.reused)
+    todo = [stage for stage in stages if not stage.reused]
     if not todo:
         return
-    from raysq.rewards.scoring import LocalScorer
-    from raysq.training.collective import Collective
-    from raysq.training.samples import LocalSource
-
-    job = Job(
-        stages=todo,
-        data_dir=data_dir,
-        network=config.network,
-        decoding=config.decoding,
-        reward=config.reward,
-        checkpoint_seconds=60 * config.checkpoint_minutes,
-        device=device,
-        threads=config.threads_per_learner or _threads(config.num_learners),
-        gradient_accumulation=config.gradient_accumulation,
-        sampling=config.sampling,
-        max_staleness=config.max_staleness,
-    )
+    threads = config.threads_per_learner or _threads(config.num_learners)
+    job = job_of(config, data_dir, todo, device, threads)
     if config.num_learners == 0:
-        function = config.reward.function()
-        scorer = LocalScorer(function, config.reward.scale_by_length)
-        staleness = config.max_staleness
-        source = partial(LocalSource, reward_function=function, scorer=scorer, max_staleness=staleness)
-        run_job(job, source, Collective(), lambda metrics, folder: None)
+        run_here(job)
         return
     from raysq.cluster.driver import run_on_ray
 
-    run_on_ray(
-        job,
-        places.output / "ray",
-        num_learners=config.num_learners,
-        num_reward_workers=config.num_reward_workers,
-        num_sample_workers=config.num_sample_workers,
-        verbose=config.verbose,
-    )
+    run_on_ray(job, places.output / "ray", workers_of(config), verbose=config.verbose)
 
 
 def _threads(num_learners: int) -> int:

@@ -13,7 +13,7 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from raysq.commandline import Terminated
-from raysq.config import UserError, WorkflowConfig
+from raysq.config import TrainingCommand, UserError
 
 Device = Literal["cpu", "cuda"]
 
@@ -34,7 +34,7 @@ REMINDER = 60.0
 
 
 @contextmanager
-def connection(config: WorkflowConfig, say: Callable[[str], None]) -> Iterator[Device]:
+def connection(config: TrainingCommand, say: Callable[[str], None]) -> Iterator[Device]:
     """See to it that the learners find room, before a run writes anything; yields where each of them trains.
 
     Stays attached to the cluster that RAY_ADDRESS names until the block ends. Without RAY_ADDRESS nothing is

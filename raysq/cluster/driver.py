@@ -28,7 +28,7 @@ from raysq.cluster.learner import learn
 from raysq.cluster.reward_workers import create_reward_workers
 from raysq.cluster.sample_workers import create_sample_workers
 from raysq.config import Unfinished, UserError
-from raysq.training.job import Job
+from raysq.training.job import Job, NumWorkers
 from raysq.training.samples import drawn_by_workers
 from raysq.training.step import Diverged
 
@@ -37,25 +37,32 @@ LEARNER_RESTARTS = 3
 
 
 def run_on_ray(
-    job: Job,
-    storage: Path,
-    *,
-    num_learners: int,
-    num_reward_workers: int,
-    num_sample_workers: int,
-    verbose: bool = False,
+    job: Job, storage: Path, num_workers: NumWorkers, *, verbose: bool = False
 ) -> list[dict[str, Any]]:
     """Train the job's stages with Ray Train and return their entries of result.json.
 
     Runs on the cluster this process is attached to (``connection``), else on one started here. Whatever ends
     it, Ray's processes of this run are gone when it returns: learners write nothing any more.
 
+    Args and errors as of ``train_on_ray``.
+    """
+    try:
+        if not ray.is_initialized():
+            start(verbose=verbose)
+        return train_on_ray(job, storage, num_workers, verbose=verbose)
+    finally:
+        stop()
+
+
+def train_on_ray(
+    job: Job, storage: Path, num_workers: NumWorkers, *, verbose: bool = False
+) -> list[dict[str, Any]]:
+    """Train the job's stages with one ``TorchTrainer.fit()`` in the Ray session of this process.
+
     Args:
         job: the work; ``job.device`` says whether each learner takes a GPU.
         storage: folder for Ray Train's own records.
-        num_learners: Train workers, 1 or more.
-        num_reward_workers: reward workers, 1 or more.
-        num_sample_workers: sample workers, 1 or more; none are started where no stage needs them.
+        num_workers: processes, each 1 or more.
         verbose: show Ray's log lines.
 
     Raises:
@@ -64,19 +71,17 @@ def run_on_ray(
         Unfinished: learners were lost more often than they are restarted.
     """
     try:
-        if not ray.is_initialized():
-            start(verbose=verbose)
         reward, sample_workers = job.reward, []
-        workers = create_reward_workers(num_reward_workers, reward.function())
+        workers = create_reward_workers(num_workers.reward, reward.function())
         if any(drawn_by_workers(stage.algorithm, job.sampling) for stage in job.stages):
             sample_workers = create_sample_workers(
-                num_sample_workers, reward.function(), scale_by_length=reward.scale_by_length
+                num_workers.sample, reward.function(), scale_by_length=reward.scale_by_length
             )
         trainer = TorchTrainer(
             learn,
             train_loop_config={"job": job, "workers": workers, "sample_workers": sample_workers},
             scaling_config=ScalingConfig(
-                num_workers=num_learners,
+                num_workers=num_workers.learners,
                 use_gpu=job.device == "cuda",
                 resources_per_worker=learner_resources(job.device),
             ),
@@ -92,8 +97,6 @@ def run_on_ray(
         return _fit(trainer).return_value
     except (TrainingFailedError, RayError) as error:
         raise explained(error) from error
-    finally:
-        stop()
 
 
 class EndWhereNoRestartHelps(UserCallback):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,9 +13,11 @@ import torch
 from raysq.config import DecodingConfig, NetworkConfig, UserError
 from raysq.data.shards import Corpus
 from raysq.evaluation import Evaluator
+from raysq.recipe import PlannedStage, TrainingConfig
+from raysq.rewards.scoring import LocalScorer
 from raysq.rewards.settings import RewardSettings
 from raysq.training.collective import Collective
-from raysq.training.samples import MakeSource, Sampling
+from raysq.training.samples import LocalSource, MakeSource, Sampling
 from raysq.training.stage import StageSpec, Surroundings, run_stage
 
 
@@ -40,6 +43,40 @@ class Job:
     """Updates by which the policy that samples are drawn from may lag behind."""
 
 
+@dataclass(frozen=True, slots=True)
+class NumWorkers:
+    """How many processes a job has on Ray."""
+
+    learners: int
+    reward: int
+    sample: int
+    """None of these are started where no stage needs them."""
+
+
+def job_of(
+    config: TrainingConfig, data_dir: Path, stages: Sequence[PlannedStage], device: str, threads: int
+) -> Job:
+    """What learners need to train stages as the settings say."""
+    return Job(
+        stages=tuple(stage.spec for stage in stages),
+        data_dir=data_dir,
+        network=config.network,
+        decoding=config.decoding,
+        reward=config.reward,
+        checkpoint_seconds=60 * config.checkpoint_minutes,
+        device=device,
+        threads=threads,
+        gradient_accumulation=config.gradient_accumulation,
+        sampling=config.sampling,
+        max_staleness=config.max_staleness,
+    )
+
+
+def workers_of(config: TrainingConfig) -> NumWorkers:
+    """The processes that the settings ask for."""
+    return NumWorkers(config.num_learners, config.num_reward_workers, config.num_sample_workers)
+
+
 def local_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
     """The device of this machine that a setting means.
 
@@ -50,6 +87,16 @@ def local_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
     if wanted == "cuda" and not available:
         raise UserError("--device cuda: this machine has no CUDA device; use --device auto or cpu")
     return "cuda" if available and wanted != "cpu" else "cpu"
+
+
+def run_here(
+    job: Job, report: Callable[[Mapping[str, float], Path], None] = lambda metrics, folder: None
+) -> list[dict[str, Any]]:
+    """Run the stages in this process, as the only learner, rewards scored here. As ``run_job``."""
+    function = job.reward.function()
+    scorer = LocalScorer(function, job.reward.scale_by_length)
+    source = partial(LocalSource, reward_function=function, scorer=scorer, max_staleness=job.max_staleness)
+    return run_job(job, source, Collective(), report)
 
 
 def run_job(

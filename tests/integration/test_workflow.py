@@ -139,13 +139,13 @@ def test_the_demos_text_is_generated_once(tmp_path, monkeypatch):
     monkeypatch.setattr(workflow, "demo_text", lambda: replace(text, splits=few))
     config = RECIPE.config_class()(output_dir=tmp_path / "run")
     places = Places.of("erac", config)
-    first = workflow._generated_data(config, places)
+    first = workflow.generated_data(config, places)
     monkeypatch.setattr(workflow, "demo_text", lambda: pytest.fail("generated again"))
-    assert workflow._generated_data(config, places).digest == first.digest
+    assert workflow.generated_data(config, places).digest == first.digest
     words = first.folder / "vocabulary.source.txt"
     words.write_bytes(b"x" * words.stat().st_size)
     with pytest.raises(UserError, match=f"{words}"):
-        workflow._generated_data(config, places)
+        workflow.generated_data(config, places)
 
 
 def test_never_trains_everything_afresh(finished, data):

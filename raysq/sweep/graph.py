@@ -1,0 +1,126 @@
+"""The distinct stages of all trials of a sweep, what they start from, and how long they may take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from raysq.config import UserError, digest, flatten
+from raysq.recipe import PlannedStage, Recipe, TrainingConfig
+from raysq.records import RESULT, STAGE, StageRecord, StageResultRecord, read_record
+from raysq.sweep.space import Trial
+
+COST = ("batch_size", "num_samples")
+"""Settings of an algorithm that change what an update costs, beside networks and data."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialPlan:
+    """A trial with its settings and its stages."""
+
+    trial: Trial
+    recipe: Recipe
+    config: TrainingConfig
+    stages: tuple[PlannedStage, ...]
+    """In the order of the recipe; stages that trials share are one object."""
+    judged: PlannedStage
+    """The stage whose policy is judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A stage of one trial or more."""
+
+    stage: PlannedStage
+    config: TrainingConfig
+    """Of the first trial that has it; what could change the stage is the same in all."""
+    recipe: Recipe
+    parents: tuple[Path, ...]
+    """Folders of the stages it starts from."""
+    trials: list[int] = field(default_factory=list)
+    """Places of the trials that it is part of."""
+
+    @property
+    def folder(self) -> Path:
+        """Of the stage."""
+        return self.stage.spec.folder
+
+    @property
+    def name(self) -> str:
+        """Of its folder: no other stage has it."""
+        return self.folder.name
+
+
+def graph(plans: Sequence[tuple[Trial, Recipe, TrainingConfig, Sequence[PlannedStage]]]) -> Graph:
+    """Every distinct stage once, by its folder. Raises UserError: an arm names a stage that is not there."""
+    nodes: dict[Path, Node] = {}
+    found = []
+    for place, (trial, recipe, config, stages) in enumerate(plans):
+        for stage in stages:
+            spec = stage.spec
+            starts = (spec.policy_from, spec.critic_from, spec.updates_of)
+            parents = tuple(dict.fromkeys(folder for folder in starts if folder is not None))
+            node = nodes.setdefault(spec.folder, Node(stage, config, recipe, parents))
+            node.trials.append(place)
+        shared = {stage.spec.name: nodes[stage.spec.folder].stage for stage in stages}
+        judged = trial.arm.stage or recipe.stages[-1].name
+        if judged not in shared:
+            raise UserError(
+                f"arm {trial.arm.label}: recipe {recipe.name} has no stage {judged} as it is set; "
+                f"it has {', '.join(shared)}"
+            )
+        found.append(TrialPlan(trial, recipe, config, tuple(shared.values()), shared[judged]))
+    return Graph(tuple(found), nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Trials, and their distinct stages by folder, each after those it starts from."""
+
+    trials: tuple[TrialPlan, ...]
+    nodes: Mapping[Path, Node]
+
+    @property
+    def to_train(self) -> list[Node]:
+        """What is not finished."""
+        return [node for node in self.nodes.values() if not node.stage.reused]
+
+    def remaining_seconds(self, seconds: Mapping[Path, float]) -> dict[Path, float]:
+        """By stage to train: the longest way from its start to the end of all that starts from it [s]."""
+        remaining: dict[Path, float] = {}
+        for node in reversed(self.to_train):
+            later = [remaining[n.folder] for n in self.to_train if node.folder in n.parents]
+            remaining[node.folder] = seconds.get(node.folder, 1.0) + max(later, default=0.0)
+        return remaining
+
+
+def cost_kind(algorithm: str, settings: Mapping[str, Any], network: Mapping[str, Any], data: str) -> str:
+    """Stages of one kind take as long for an update: same algorithm, sizes, batch and data."""
+    cost = {key: settings[key] for key in COST if key in settings}
+    return digest({"algorithm": algorithm, "cost": cost, "network": dict(network), "data": data})
+
+
+def known_rates(store: Path) -> dict[str, float]:
+    """Seconds for an update, evaluations included, by kind, of the finished stages in a store."""
+    seconds: dict[str, list[float]] = {}
+    for path in sorted(store.glob(f"*/{RESULT}")):
+        try:
+            record = read_record(path.with_name(STAGE), StageRecord).model_dump()
+            result = read_record(path, StageResultRecord).model_dump()
+        except (FileNotFoundError, UserError):
+            continue  # a damaged stage has no rate; whoever needs it says so
+        kind = cost_kind(record["algorithm"], record["settings"], record["network"], record["data"])
+        if result["updates"]:
+            seconds.setdefault(kind, []).append(result["seconds"] / result["updates"])
+    return {kind: median(found) for kind, found in seconds.items()}
+
+
+def kind_of(node: Node) -> str:
+    """Which stages an update of this one takes as long as."""
+    record, algorithm = node.stage.record, node.stage.spec.algorithm
+    return cost_kind(
+        type(algorithm).__name__, flatten(algorithm), flatten(node.config.network), record["data"]
+    )

@@ -1,0 +1,159 @@
+"""A tune space as data: recipes with what varies in them, and seeds; expanded to trials.
+
+SPACE = Space("tau", arms=(
+    Arm("ERAC", "erac", axes=(Axis("tau", (0.0, 0.045), keys=("critic.tau", "erac.tau")),)),
+), seeds=(1, 2))
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from raysq.config import Scalar, UserError, as_typed
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers to draw from, uniformly, or (``log``) uniformly in their logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def at(self, share: float) -> float:
+        """The value below which this share of the draws lies; 6 digits, so that it reads as it is."""
+        if self.log:
+            value = math.exp(math.log(self.low) + share * math.log(self.high / self.low))
+        else:
+            value = self.low + share * (self.high - self.low)
+        return float(f"{value:.6g}")
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Settings that vary together: one, or several that mean one thing."""
+
+    name: str
+    """How runs, tables and figures name it."""
+    values: tuple[Scalar, ...] | Range
+    """Every one of these, or numbers drawn from a range."""
+    keys: tuple[str, ...] = ()
+    """Dotted keys that take the value; none: its name."""
+
+    def settings(self, value: Scalar) -> dict[str, Scalar]:
+        """The settings of one value."""
+        return dict.fromkeys(self.keys or (self.name,), value)
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One line of a comparison: a recipe, its fixed settings and what varies."""
+
+    label: str
+    """How tables name it."""
+    recipe: str
+    """Of the workflow of this name."""
+    settings: Mapping[str, Scalar] = field(default_factory=dict)
+    """By dotted key, over the defaults of task and preset."""
+    axes: tuple[Axis, ...] = ()
+    seeds: tuple[int, ...] | None = None
+    """None: the space's."""
+    stage: str | None = None
+    """Stage whose policy is judged; none: the last one that is no control."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What a sweep compares."""
+
+    name: str
+    title: str
+    arms: tuple[Arm, ...]
+    seeds: tuple[int, ...] = (1, 2, 3)
+    metric: str = "bleu"
+    """Dev score of the judged stage by which a search picks its best trial, and schedulers stop others."""
+    mode: Literal["max", "min"] = "max"
+    baseline: str | None = None
+    """Label of the arm that the others are compared with."""
+    table: str | None = None
+    """Table or figure of a paper that it repeats, as ``raysq/report/papers.py`` calls it."""
+
+    @property
+    def searches(self) -> bool:
+        """Whether values are drawn: schedulers may stop trials of such a space, never those of a grid."""
+        return any(isinstance(axis.values, Range) for arm in self.arms for axis in arm.axes)
+
+    def as_data(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One arm with one value of each of its axes and one seed."""
+
+    arm: Arm
+    seed: int
+    values: Mapping[str, Scalar]
+    """By name of the axis."""
+
+    @property
+    def settings(self) -> dict[str, Scalar]:
+        """All that it sets, by dotted key."""
+        by_axis = [axis.settings(self.values[axis.name]) for axis in self.arm.axes]
+        return {"seed": self.seed, **self.arm.settings, **{k: v for part in by_axis for k, v in part.items()}}
+
+    @property
+    def said(self) -> str:
+        """Arm, values and seed, as tables and messages name it."""
+        values = [f"{name}={as_typed(value)}" for name, value in self.values.items()]
+        return " ".join([self.arm.label, *values, f"seed {self.seed}"])
+
+
+def trials(space: Space, seeds: Sequence[int] = (), num_samples: int = 1) -> list[Trial]:
+    """The trials of a space, those of a seed together.
+
+    Args:
+        space: of the trials.
+        seeds: instead of the space's; an arm's own stay.
+        num_samples: draws of every arm that has a range; each seed takes the same draws.
+
+    Raises:
+        UserError: two trials would be the same.
+    """
+    found = [
+        Trial(arm, seed, values)
+        for arm in space.arms
+        for seed in arm.seeds or tuple(seeds) or space.seeds
+        for values in _points(space, arm, num_samples)
+    ]
+    names = [trial.said for trial in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"tune space {space.name} has {names.count(name)} trials {name}: give each once")
+    return found
+
+
+def _points(space: Space, arm: Arm, num_samples: int) -> Iterator[dict[str, Scalar]]:
+    """Every combination of an arm's values, and as many draws from its ranges for each."""
+    grids = [axis.values for axis in arm.axes if not isinstance(axis.values, Range)]
+    ranges = {axis.name: axis.values for axis in arm.axes if isinstance(axis.values, Range)}
+    fixed = [axis.name for axis in arm.axes if axis.name not in ranges]
+    for combination in itertools.product(*grids):
+        for sample in range(num_samples if ranges else 1):
+            values = dict(zip(fixed, combination, strict=True))
+            values |= {name: r.at(_share(space.name, arm.label, name, sample)) for name, r in ranges.items()}
+            yield {axis.name: values[axis.name] for axis in arm.axes}
+
+
+def _share(*place: object) -> float:
+    """A uniform number that depends on its place alone: the same command draws the same trials."""
+    seed = hashlib.sha256("/".join(map(str, place)).encode()).digest()
+    return float(np.random.default_rng(list(seed)).random())
