@@ -24,6 +24,7 @@ from raysq.algorithms.base import (
 from raysq.algorithms.moment import Moment
 from raysq.algorithms.on_policy import steps, to_go
 from raysq.algorithms.rows import Rows, critic_features, policy_features
+from raysq.calibration import calibration
 from raysq.config import DecodingConfig
 from raysq.data.batches import collate, evaluation_batches
 from raysq.data.corpus import SplitName
@@ -93,7 +94,7 @@ class Evaluator:
     device: str
     seed: int
     reward: RewardSettings
-    """What critics predict."""
+    """What trains; what critics predict."""
 
     def batches(self, split: Split) -> list[Batch]:
         """This learner's share of a split, by length."""
@@ -224,7 +225,8 @@ class Evaluator:
         Returns:
             ``td_error`` mean |Qhat - Q|; ``explained`` the share of the variance of the Monte-Carlo return
             that Q explains, 1 - mean (G - Q)^2 / var G; ``correlation`` of Q and G, over all positions and
-            by position; G_t = r_t + sum_{k > t} (r_k - tau log pi(y_k)), the return whose mean is Q.
+            by position; G_t = r_t + sum_{k > t} (r_k - tau log pi(y_k)), the return whose mean is Q;
+            ``calibration``, the rows that ``raysq.calibration`` makes of Q and G.
         """
         scorer = LocalScorer(self.reward.function(), self.reward.scale_by_length)
         networks = replace(networks, delayed_policy=None)  # what is judged is the policy, not its past
@@ -243,18 +245,16 @@ class Evaluator:
                 "explained": 0.0,
                 "correlation": 0.0,
                 "correlation_by_position": {},
+                "calibration": [],
             }
         position, q, returns = (np.array(column) for column in zip(*points, strict=True))
-        by_position = {
-            int(t) + 1: _correlation(q[position == t], returns[position == t])
-            for t in np.unique(position)
-            if (position == t).sum() >= 30
-        }
+        rows = calibration(position + 1, q, returns)
         return {
             "td_error": float(np.mean(errors)),
             "explained": float(1 - np.mean((returns - q) ** 2) / max(returns.var(), 1e-12)),
-            "correlation": _correlation(q, returns),
-            "correlation_by_position": by_position,
+            "correlation": rows[0]["correlation"],
+            "correlation_by_position": {row["position"]: row["correlation"] for row in rows[1:]},
+            "calibration": rows,
         }
 
 
@@ -291,10 +291,3 @@ def _critic_points(
     word = ~rows.last
     triples = zip(position[word].tolist(), q[word].tolist(), returns[word].tolist(), strict=True)
     return error.tolist(), list(triples)
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's r; 0 where one side is constant."""
-    if a.std() < 1e-12 or b.std() < 1e-12:
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from raysq.config import Config, DecodingConfig, NetworkConfig, UserError
+from raysq.algorithms import ALGORITHMS, Algorithm, Networks
+from raysq.config import Config, DecodingConfig, NetworkConfig, Scalar, UserError
 from raysq.data.shards import Preparation
 from raysq.decoding.translator import Translator, Unknown
 from raysq.models import Seq2Seq
@@ -23,9 +25,10 @@ from raysq.records import (
     StageResultRecord,
     read_record,
 )
+from raysq.rewards.settings import RewardSettings
 from raysq.training.job import local_device
 from raysq.training.stage import PREPARATION
-from raysq.training.state import build_policy, load_network
+from raysq.training.state import build_critic, build_policy, load_network, read_result
 
 
 class DecodeSettings(Config):
@@ -48,6 +51,15 @@ class DecodeSettings(Config):
     most attention."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the network runs; auto takes a GPU where this machine has any."""
+
+
+class TrainedRecord(ModelRecord):
+    """stage.json, with what the stage was trained by."""
+
+    settings: dict[str, Scalar]
+    """Of the algorithm, by dotted key."""
+    reward: dict[str, Scalar]
+    """Empty where no sample was scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +119,62 @@ class FinishedStage:
         load_network(policy, self.folder, "policy", self.best_update, digests)
         return policy.to(device).requires_grad_(False)
 
+    def algorithm(self) -> Algorithm:
+        """What trained it, with its settings.
+
+        Raises:
+            UserError: another version of raysq wrote them.
+        """
+        record = self.record()
+        known = {algorithm.__name__: algorithm for algorithm in ALGORITHMS}
+        try:
+            return known[record.algorithm].model_validate(_nested(record.settings))
+        except (KeyError, ValidationError) as error:
+            raise UserError(
+                f"{self.folder / STAGE} names {record.algorithm} with settings that this version of raysq "
+                "does not know: use the version that trained it, or train it again"
+            ) from error
+
+    def reward(self) -> RewardSettings:
+        """What its samples earned; the published reward where none was scored."""
+        return RewardSettings.model_validate(self.record().reward)
+
+    def networks(self, device: str) -> Networks:
+        """Its policy and, where its algorithm works with one, the critic or the oracle.
+
+        These are of the stage's own best checkpoint if it trained them, else of the stage that did, which
+        lies beside it in the store. Raises UserError as `policy` and `algorithm`, and where that stage is
+        gone.
+        """
+        algorithm, policy = self.algorithm(), self.policy(device)
+        if algorithm.critic_form is None:
+            return Networks(policy)
+        folder = self.folder if "critic" in algorithm.trains else self._parent("critic")
+        critic = build_critic(self.preparation, self.network, algorithm.critic_form)
+        update = read_result(folder)["best_update"]
+        load_network(critic, folder, "critic", update, self.preparation.vocabulary_digests)
+        return Networks(policy, critic.to(device).requires_grad_(False))
+
+    def record(self) -> TrainedRecord:
+        """What its stage.json says of how it was trained. Raises UserError where the file is damaged."""
+        return read_record(self.folder / STAGE, TrainedRecord)
+
+    def _parent(self, role: str) -> Path:
+        """Folder of the finished stage that gave the network of this role; of several the one that the same
+        sources trained."""
+        record = self.record()
+        identity = record.parents[role][:12]
+        found = [path.parent for path in self.folder.parent.glob(f"*-{identity}-*/{RESULT}")]
+        if len(found) > 1:
+            of = {folder: read_record(folder / STAGE, StageRecord).version for folder in found}
+            found = [folder for folder in found if of[folder] == record.version]
+        if len(found) != 1:
+            raise UserError(
+                f"the {role} of stage {self.name} is that of the stage *-{identity}-*, of which there is "
+                f"{'more than one' if found else 'none'} beside {self.folder}: put that folder there, alone"
+            )
+        return found[0]
+
     def translator(self, settings: DecodeSettings) -> Translator:
         """Its policy, decoding as the settings say and otherwise as the run did. Raises as `policy`."""
         given = {name: getattr(settings, name) for name in DecodingConfig.model_fields}
@@ -129,8 +197,20 @@ def data_dir_of(run: Path) -> Path:
     path = run / SETTINGS
     data_dir = read_record(path, SettingsRecord).data_dir if path.is_file() else None
     if data_dir is None:
-        raise UserError(f"{run} does not say where its data lies: give --data-dir, or --source and --target")
+        raise UserError(f"{run} does not say where its data lies: give --data-dir")
     return data_dir
+
+
+def _nested(flat: Mapping[str, Scalar]) -> dict[str, Any]:
+    """Settings by dotted key as a tree."""
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *path, name = key.split(".")
+        node = tree
+        for section in path:
+            node = node.setdefault(section, {})
+        node[name] = value
+    return tree
 
 
 def _stage_of(run: Path, name: str | None) -> Path:

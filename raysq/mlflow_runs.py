@@ -11,6 +11,8 @@ from typing import Any
 from raysq.config import flatten
 from raysq.data.shards import Corpus
 from raysq.files import replace_json, write_lines
+from raysq.mlflow_views import view_tags
+from raysq.naming import changed_settings, group, label, of_stage, run_name
 from raysq.recipe import PlannedStage, Recipe, TrainingConfig
 from raysq.records import RESULT, SETTINGS, STAGE, write_plan
 from raysq.tracking import Point, RunStatus, Tracker, source_tags, without_credentials
@@ -37,7 +39,12 @@ class StageRuns:
         self._tracker = tracker
 
     def open(
-        self, stage: PlannedStage, config: TrainingConfig, tags: Mapping[str, str], parent_id: str
+        self,
+        stage: PlannedStage,
+        recipe: Recipe,
+        config: TrainingConfig,
+        tags: Mapping[str, str],
+        parent_id: str,
     ) -> None:
         """Open a stage's run under a parent, or again that of an interrupted command."""
         run_id = stage.record.get("run_id")
@@ -48,9 +55,11 @@ class StageRuns:
                 ("decoding", flatten(config.decoding)),
             )
             params = {f"{part}.{key}": value for part, values in parts for key, value in values.items()}
+            title, changed = label(stage.spec.name), of_stage(recipe, config, stage.spec.name)
             tags = {
                 **tags,
                 "raysq.level": "stage",
+                "raysq.group": group(title, config.task, changed),
                 "raysq.stage": stage.spec.name,
                 "raysq.seed": str(stage.spec.seed),
                 "raysq.algorithm": type(stage.spec.algorithm).__name__,
@@ -58,7 +67,7 @@ class StageRuns:
                 "raysq.folder": str(stage.spec.folder),
                 "raysq.checkpoints": str(stage.spec.folder / "checkpoints"),
             }
-            name = f"{stage.spec.name} {config.task} seed {stage.spec.seed}"
+            name = run_name(title, config.task, stage.spec.seed, changed)
             params["seed"] = stage.spec.seed
             stage.record["run_id"] = self._tracker.create_run(name, tags, params, parent_id=parent_id)
         stage.write_record()
@@ -109,14 +118,18 @@ class Runs:
 
     def open(self, stages: list[PlannedStage]) -> None:
         """Open the workflow's run and those of its stages, or open again those of an interrupted command."""
+        self._tracker.tag_experiment(view_tags())
         noted = self._output / "run_id"
         reused = {f"raysq.reused.{s.spec.name}": str(s.record["run_id"]) for s in stages if s.reused}
         earlier = noted.read_text().strip() if noted.exists() else ""
         if earlier and self._tracker.reopen(earlier):
             self.parent_id = earlier
         else:
-            tags = {**self._tags, "raysq.level": "workflow", **reused}
-            name = f"{self._recipe.name} {self._config.task} seed {self._config.seed}"
+            title, task = label(self._recipe.name), self._config.task
+            changed = changed_settings(self._recipe, self._config)
+            name = run_name(title, task, self._config.seed, changed)
+            here = {"raysq.level": "workflow", "raysq.group": group(title, task, changed)}
+            tags = {**self._tags, **here, **reused}
             self.parent_id = self._tracker.create_run(name, tags, flatten(self._config))
             write_lines(noted, [self.parent_id])
         write_plan(self._output, self._recipe.name, {s.spec.name: s.spec.folder for s in stages})
@@ -130,7 +143,7 @@ class Runs:
         self._tracker.log_artifact(self.parent_id, self._corpus.folder / "manifest.json")
         for stage in stages:
             if not stage.reused:
-                self._stages.open(stage, self._config, self._tags, self.parent_id)
+                self._stages.open(stage, self._recipe, self._config, self._tags, self.parent_id)
 
     def close(self, stages: list[PlannedStage], status: RunStatus) -> None:
         """End every open run; a stage that finished keeps its results whatever came after it.
@@ -142,41 +155,48 @@ class Runs:
             return  # nothing was opened
         mine = [stage for stage in stages if not stage.reused]
         earlier = [stage for stage in stages if stage.reused]
-        ended = all(self._end(stage, status) for stage in mine) and self._tracker.finish(
-            self.parent_id, status
+        ended = (
+            self._log_headlines(stages)
+            and all(self._stages.end(stage, status) for stage in mine)
+            and self._tracker.finish(self.parent_id, status)
         )
         if ended and status == "FINISHED":
             (self._output / "run_id").unlink(missing_ok=True)
         complete = (
             ended
             and all(self._stages.attach(stage) for stage in mine if finished(stage))
-            and all(self._end(stage, status) and self._stages.attach(stage) for stage in earlier)
+            and all(self._stages.end(stage, status) and self._stages.attach(stage) for stage in earlier)
         )
         if not complete:
             _log.warning("MLflow does not have all of these runs; the same command brings the rest")
 
-    def _end(self, stage: PlannedStage, status: RunStatus) -> bool:
-        """Scores of a finished stage in the workflow's run, then its own end; False where MLflow is away."""
-        return self._log_headline(stage) and self._stages.end(stage, status)
+    def _log_headlines(self, stages: list[PlannedStage]) -> bool:
+        """Scores in the workflow's run: those of its last stage as in a stage's run, and each stage's BLEU.
 
-    def _log_headline(self, stage: PlannedStage) -> bool:
-        if not finished(stage):
-            return True
-        headline = [
-            point._replace(name=f"{stage.spec.name}/{point.name}", step=0)
-            for point in closing_scores(read_result(stage.spec.folder))
+        The page of a run lists metrics in the order of their arrival.
+        """
+        results = {s.spec.name: read_result(s.spec.folder) for s in stages if finished(s)}
+        final = results.get(self._recipe.stages[-1].name)
+        points = list(closing_scores(final)) if final else []
+        points += [
+            point._replace(name=f"{name}/{point.name}")
+            for name, result in results.items()
+            for point in closing_scores(result)
             if point.name in ("test_best/bleu", "test_best/sample_bleu")
         ]
-        return self._tracker.log_results(self.parent_id, headline)
+        return not points or self._tracker.log_results(self.parent_id, points)
 
 
 def closing_scores(result: Mapping[str, Any]) -> Iterator[Point]:
-    """The scores of a stage's best checkpoint, ``dev_best/...`` and ``test_best/...``, at its last update."""
+    """The scores of a stage's best checkpoint, ``test_best/...`` and ``dev_best/...``.
+
+    All at step 0: MLflow draws bars of what has no history.
+    """
     now = int(time.time() * 1000)
-    for split in ("dev", "test"):
+    for split in ("test", "dev"):
         for name, value in result[split].items():
             if isinstance(value, float):
-                yield Point(f"{split}_best/{name}", value, result["updates"], now)
+                yield Point(f"{split}_best/{name}", value, 0, now)
 
 
 def finished(stage: PlannedStage) -> bool:

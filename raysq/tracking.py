@@ -4,7 +4,7 @@ Two levels: a workflow's run is the parent, each stage it trains is a child. The
 MLflow: ``Tracker`` opens and closes runs, ``raysq.delivery`` brings the metrics of the learners' journals.
 Only starting up raises ``UserError``; later on, MLflow may come and go.
 
-This is the only module that imports mlflow, and it does so late (about 1 s).
+``raysq.tracked`` reads it all again; these two alone import mlflow, and they do so late (about 1 s).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import quote
 
 from raysq.config import UserError
+from raysq.mlflow_views import runs_url
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,6 +40,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the default waits for minutes per call
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 """What MLflow reads from the environment, where the user has not set it."""
 
@@ -66,9 +68,9 @@ class Tracker:
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
-        self.uri, artifacts = _resolve(uri)
-        with _contact(self.uri), _alone(self.uri):
-            self._client = _client(self.uri)
+        self.uri, artifacts = resolved(uri)
+        with contact(self.uri), _alone(self.uri):
+            self._client = open_client(self.uri)
             self.experiment_id = self._open_experiment(experiment, artifacts)
 
     def create_run(
@@ -86,7 +88,7 @@ class Tracker:
 
         parent = {} if parent_id is None else {"mlflow.parentRunId": parent_id}
         entries = [Param(key, _cut(str(value), _MAX_PARAM_LENGTH)) for key, value in params.items()]
-        with _contact(self.uri):
+        with contact(self.uri):
             run = self._client.create_run(
                 self.experiment_id, run_name=name, tags=_cut_tags({**tags, **parent})
             )
@@ -99,7 +101,7 @@ class Tracker:
         """Mark a run of an earlier process as running again; False where this store does not have it."""
         from mlflow.exceptions import MlflowException
 
-        with _contact(self.uri):
+        with contact(self.uri):
             try:
                 run = self._client.get_run(run_id)
             except MlflowException as error:
@@ -119,6 +121,17 @@ class Tracker:
         return self._attempt(
             f"tags of run {run_id}", lambda: self._client.log_batch(run_id, tags=entries, synchronous=True)
         )
+
+    def tag_experiment(self, tags: Mapping[str, str]) -> bool:
+        """Add or change tags of the experiment; False (and a warning) where MLflow is away."""
+
+        def add() -> None:
+            known = self._client.get_experiment(self.experiment_id).tags
+            for key, value in tags.items():
+                if known.get(key) != value:
+                    self._client.set_experiment_tag(self.experiment_id, key, value)
+
+        return self._attempt("tags of the experiment", add)
 
     def log_artifact(self, run_id: str, file: Path, folder: str | None = None) -> bool:
         """Attach a file; False (and a warning) where MLflow is away."""
@@ -208,11 +221,12 @@ def comparison_url(base: str, experiment_id: str, run_ids: Sequence[str]) -> str
 
 
 def comparison_text(uri: str, experiment_id: str, run_ids: Sequence[str]) -> str:
-    """How to look at runs: the command that serves a local store, and the page that compares them."""
-    if uri.startswith("sqlite:"):
-        page = comparison_url("http://127.0.0.1:5000", experiment_id, run_ids)
-        return f"mlflow ui --backend-store-uri {shlex.quote(uri)}\n{page}"
-    return comparison_url(without_credentials(uri), experiment_id, run_ids)
+    """How to look at runs: the command that serves a local store, the table of all runs, these compared."""
+    local = uri.startswith("sqlite:")
+    command = [f"mlflow ui --backend-store-uri {shlex.quote(uri)}"] if local else []
+    base = "http://127.0.0.1:5000" if local else without_credentials(uri)
+    pages = [runs_url(base, experiment_id), comparison_url(base, experiment_id, run_ids)]
+    return "\n".join(command + pages)
 
 
 def source_tags(root: Path) -> dict[str, str]:
@@ -233,7 +247,8 @@ def _git(root: Path, *arguments: str) -> str | None:
         return None
 
 
-def _client(uri: str) -> MlflowClient:
+def open_client(uri: str) -> MlflowClient:
+    """MLflow's client of a store, set to give up within seconds and to say nothing of its own."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
@@ -243,7 +258,7 @@ def _client(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri)
 
 
-def _resolve(uri: str) -> tuple[str, str | None]:
+def resolved(uri: str) -> tuple[str, str | None]:
     """The URI with an absolute path, and where a local store keeps artifacts (a server decides itself)."""
     if uri.startswith(("http://", "https://")):
         return uri, None
@@ -296,7 +311,8 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def _contact(uri: str) -> Iterator[None]:
+def contact(uri: str) -> Iterator[None]:
+    """What MLflow's store raises inside becomes a UserError."""
     try:
         yield
     except Exception as error:  # an interruption passes: mlflow may not be there yet to say what it raises

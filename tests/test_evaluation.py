@@ -271,6 +271,16 @@ def test_half_the_return_explains_three_quarters_of_its_square(
     every = np.array([g for _, returns in batches for G in returns for g in G])
     assert scores["correlation"] == pytest.approx(1.0, abs=1e-12)
     assert scores["explained"] == pytest.approx(1 - (every**2).mean() / 4 / every.var())
+    over_all, *by_position = scores["calibration"]
+    assert (over_all["position"], over_all["n"]) == (0, len(every))
+    assert over_all["mean_return"] == pytest.approx(every.mean())
+    assert by_position
+    for row in by_position:
+        here = [
+            G[row["position"] - 1] for _, returns in batches for G in returns if len(G) >= row["position"]
+        ]
+        assert (row["n"], row["mean_return"]) == (len(here), pytest.approx(np.mean(here)))
+        assert [mean_q for mean_q, _, _ in row["bins"]] == pytest.approx([G / 2 for _, G, _ in row["bins"]])
 
 
 def test_a_constant_critic_explains_nothing(
@@ -299,7 +309,12 @@ def test_critic_scores_do_not_depend_on_the_learners(
     )
     for of_rank in shared:
         assert of_rank.keys() == alone.keys()
+        for mine, row in zip(of_rank["calibration"], alone["calibration"], strict=True):
+            assert np.array(mine.pop("bins")) == pytest.approx(np.array(row["bins"]), rel=1e-9)
+            assert mine == pytest.approx({k: row[k] for k in row if k != "bins"}, rel=1e-9)
         for name, value in alone.items():
+            if name == "calibration":
+                continue
             assert of_rank[name] == pytest.approx(value, rel=1e-9), name
 
 
@@ -319,6 +334,7 @@ def test_a_policy_that_ends_at_once(
         "explained": 0.0,
         "correlation": 0.0,
         "correlation_by_position": {},
+        "calibration": [],
     }
 
 

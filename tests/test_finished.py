@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 import torch
 
+from raysq.algorithms import ActorCritic, Mle, Vaml
 from raysq.config import DecodingConfig, NetworkConfig, UserError, flatten
 from raysq.data.shards import Corpus
 from raysq.finished import DecodeSettings, FinishedStage, data_dir_of
+from raysq.proposals import NgramReplacement
+from raysq.rewards.settings import RewardSettings
 from raysq.training import checkpoint
-from raysq.training.state import build_policy
+from raysq.training.state import build_critic, build_policy
 
 NETWORK = NetworkConfig(embedding_size=6, hidden_size=8, attention="additive", input_feeding=True)
 DECODING = DecodingConfig(beam_size=3, max_length=9, length_normalisation=0.5, batch_size=7)
@@ -176,3 +179,86 @@ def test_a_policy_that_cannot_be_trusted_is_refused(run: Path, stage_folder: Cal
 def test_a_device_that_is_not_there(run: Path) -> None:
     with pytest.raises(UserError, match="--device cuda: this machine has no CUDA device"):
         FinishedStage.open(run).translator(DecodeSettings(run=run, device="cuda"))
+
+
+def trained_by(folder: Path, algorithm: Any, **record: Any) -> Path:
+    """The folder of a stage, with what trained it."""
+    made_of = {"algorithm": type(algorithm).__name__, "settings": flatten(algorithm), "reward": {}}
+    edit(folder / "stage.json", lambda tree: tree.update(made_of | record))
+    return folder
+
+
+def add_critic(folder: Path, corpus: Corpus, form: Any, seed: int) -> torch.Tensor:
+    """Put a critic into the stage's best checkpoint; its output weights."""
+    critic = build_critic(corpus, NETWORK, form)
+    critic.initialise(torch.Generator().manual_seed(seed))
+    saved = checkpoint.best(folder / "checkpoints")
+    assert saved is not None
+    tensors = {f"critic.{key}": tensor.detach() for key, tensor in critic.named_parameters()}
+    checkpoint.save(folder / "checkpoints", 5, saved.tensors | tensors, saved.state, best=True)
+    return critic.output.weight
+
+
+def test_what_trained_it(stage_folder: Callable[[str], Path]) -> None:
+    vaml = Vaml(tau=0.3, ngram=NgramReplacement(protect_last=True))
+    reward = RewardSettings(name="rouge", rouge="rouge_l")
+    stage = FinishedStage.open(trained_by(stage_folder("erac"), vaml, reward=flatten(reward)))
+    assert stage.algorithm() == vaml
+    assert stage.reward() == reward
+    mle = FinishedStage.open(trained_by(stage_folder("mle"), Mle(learning_rate=0.25)))
+    assert mle.algorithm() == Mle(learning_rate=0.25)
+    assert mle.reward() == RewardSettings()
+
+
+def test_settings_of_another_version_are_refused(stage_folder: Callable[[str], Path]) -> None:
+    folder = trained_by(stage_folder("mle"), Mle())
+    for change in ({"settings": {"momentum": 0.9}}, {"algorithm": "Gan"}):
+        edit(folder / "stage.json", lambda tree, change=change: tree.update(change))
+        with pytest.raises(UserError, match="does not know: use the version that trained it"):
+            FinishedStage.open(folder).algorithm()
+
+
+def test_the_critic_is_the_stages_own_where_it_trained_it(
+    small_corpus: Corpus, stage_folder: Callable[[str], Path]
+) -> None:
+    folder = trained_by(stage_folder("erac"), ActorCritic())
+    weight = add_critic(folder, small_corpus, "critic", seed=7)
+    networks = FinishedStage.open(folder).networks("cpu")
+    assert networks.critic is not None
+    assert torch.equal(networks.critic.output.weight, weight)
+    assert not networks.critic.output.weight.requires_grad
+    expected = FinishedStage.open(folder).policy("cpu").output.weight
+    assert torch.equal(networks.policy.output.weight, expected)
+    assert FinishedStage.open(trained_by(stage_folder("mle"), Mle())).networks("cpu").critic is None
+
+
+def test_the_oracle_is_that_of_the_stage_that_trained_it(
+    small_corpus: Corpus, stage_folder: Callable[[str], Path]
+) -> None:
+    identity = "0123456789ab" + "c" * 52
+    folder = trained_by(stage_folder("erac"), Vaml(), parents={"critic": identity}, version="v2")
+    oracle = stage_folder("critic")
+    for other in ("mle", "erac", "continued_mle"):
+        stage_folder(other).rename(stage_folder(other).with_name(f"{other}-aaaaaaaaaaaa-01234567"))
+    folder = folder.with_name("erac-aaaaaaaaaaaa-01234567")
+    weight = add_critic(oracle, small_corpus, "oracle", seed=7)
+    networks = FinishedStage.open(folder).networks("cpu")
+    assert networks.critic is not None
+    assert torch.equal(networks.critic.output.weight, weight)
+    # trained again by other sources: the one of the same sources counts
+    newer = oracle.with_name("critic-0123456789ab-89abcdef")
+    shutil.copytree(oracle, newer)
+    with pytest.raises(UserError, match="there is none beside"):
+        FinishedStage.open(folder).networks("cpu")
+    edit(newer / "stage.json", lambda tree: tree.update(version="v2"))
+    add_critic(oracle, small_corpus, "oracle", seed=8)
+    networks = FinishedStage.open(folder).networks("cpu")
+    assert networks.critic is not None
+    assert torch.equal(networks.critic.output.weight, weight)
+    edit(oracle / "stage.json", lambda tree: tree.update(version="v2"))
+    with pytest.raises(UserError, match="there is more than one beside"):
+        FinishedStage.open(folder).networks("cpu")
+    shutil.rmtree(oracle)
+    shutil.rmtree(newer)
+    with pytest.raises(UserError, match=r"stage \*-0123456789ab-\*, of which there is none beside"):
+        FinishedStage.open(folder).networks("cpu")

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from raysq.algorithms import Mle
+from raysq.commandline import Given, settled
 from raysq.data.shards import Corpus
 from raysq.mlflow_runs import Runs
 from raysq.recipe import PlannedStage, Recipe, Stage
+from raysq.tracking import Point
 from raysq.training.stage import StageSpec
 
 RECIPE = Recipe("mle", stages=(Stage("a", Mle()), Stage("b", Mle())))
@@ -24,15 +26,21 @@ class StubTracker:
         self.calls: list[str] = []
         self.statuses: dict[str, str] = {}
         self.params: dict[str, Any] = {}
+        self.tags: dict[str, dict[str, str]] = {}
+        self.points: dict[str, list[tuple[str, float, int]]] = {}
 
     def create_run(
-        self, name: str, tags: object, params: dict[str, Any], parent_id: str | None = None
+        self, name: str, tags: dict[str, str], params: dict[str, Any], parent_id: str | None = None
     ) -> str:
         self.params |= params
+        self.tags[name] = tags
         return f"run {name.split()[0]}"
 
     def reopen(self, run_id: str) -> bool:
         return True
+
+    def tag_experiment(self, tags: object) -> bool:
+        return self._taken("tags of the experiment")
 
     def _taken(self, what: str) -> bool:
         self.calls.append(what)
@@ -41,7 +49,8 @@ class StubTracker:
     def log_artifact(self, run_id: str, file: Path, folder: str | None = None) -> bool:
         return self._taken(f"{run_id} {file.name}")
 
-    def log_results(self, run_id: str, points: object) -> bool:
+    def log_results(self, run_id: str, points: list[Point]) -> bool:
+        self.points[run_id] = [(point.name, point.value, point.step) for point in points]
         return self._taken(f"{run_id} scores")
 
     def finish(self, run_id: str, status: str, tags: object = None) -> bool:
@@ -79,7 +88,8 @@ def stages(tmp_path: Path) -> list[PlannedStage]:
 def runs(tracker: StubTracker, stages: list[PlannedStage], small_corpus: Corpus, tmp_path: Path) -> Runs:
     """Opened, in the output folder ``run``."""
     (tmp_path / "run").mkdir()
-    config = RECIPE.config_class()(tracking_uri=tracker.uri)
+    given = {"tracking_uri": Given(tracker.uri, "--tracking-uri")}
+    config = settled(RECIPE.config_class(), given, RECIPE.defaults)
     opened = Runs(tracker, RECIPE, config, small_corpus, tmp_path / "run")  # type: ignore[arg-type]
     opened.open(stages)
     tracker.calls.clear()
@@ -90,14 +100,36 @@ def test_everything_is_closed_and_attached_once(
     runs: Runs, stages: list[PlannedStage], tracker: StubTracker, tmp_path: Path
 ) -> None:
     runs.close(stages, "KILLED")
-    assert tracker.statuses == {"run a": "FINISHED", "run b": "KILLED", "run mle": "KILLED"}
+    assert tracker.statuses == {"run a": "FINISHED", "run b": "KILLED", "run MLE": "KILLED"}
     assert tracker.calls[-3:] == ["run a test.txt", "run a result.json", "run a stage.json"]
     assert stages[0].record["closed"]
     assert "closed" not in stages[1].record
-    assert (tmp_path / "run" / "run_id").read_text() == "run mle\n"  # for the command that continues
+    assert (tmp_path / "run" / "run_id").read_text() == "run MLE\n"  # for the command that continues
     tracker.calls.clear()
     runs.close(stages, "KILLED")
-    assert tracker.calls == ["run mle scores", "run b KILLED", "run mle KILLED"]
+    assert tracker.calls == ["run MLE scores", "run b KILLED", "run MLE KILLED"]
+
+
+def test_runs_are_named_by_label_task_and_seed_and_grouped_by_all_but_the_seed(
+    runs: Runs, tracker: StubTracker
+) -> None:
+    names = ["MLE demo seed 1", "a demo seed 1", "b demo seed 1"]
+    assert list(tracker.tags) == names
+    assert [tracker.tags[name]["raysq.group"] for name in names] == ["MLE demo", "a demo", "b demo"]
+    assert [tracker.tags[name]["raysq.level"] for name in names] == ["workflow", "stage", "stage"]
+
+
+def test_the_workflow_has_the_scores_of_its_last_stage_first(
+    runs: Runs, stages: list[PlannedStage], tracker: StubTracker
+) -> None:
+    result = {"name": "b", "state": "finished", "updates": 4, "best_update": 2}
+    scores = {"dev": {"bleu": 3.5, "signature": "x"}, "test": {"bleu": 4.5, "perplexity": 5.5}}
+    (stages[1].spec.folder / "result.json").write_text(json.dumps({**result, **scores}))
+    runs.close(stages, "FINISHED")
+    last = [("test_best/bleu", 4.5, 0), ("test_best/perplexity", 5.5, 0), ("dev_best/bleu", 3.5, 0)]
+    assert tracker.points["run b"] == last
+    each = [("a/test_best/bleu", 2.5, 0), ("b/test_best/bleu", 4.5, 0)]
+    assert tracker.points["run MLE"] == [*last, *each]
 
 
 @pytest.mark.parametrize("taken", range(8))
@@ -124,7 +156,7 @@ def test_the_first_call_that_mlflow_does_not_take_is_the_last(
     assert "the same command brings the rest" in caplog.text
     monkeypatch.undo()
     runs.close(stages, "FINISHED")
-    assert tracker.statuses == {"run a": "FINISHED", "run b": "FINISHED", "run mle": "FINISHED"}
+    assert tracker.statuses == {"run a": "FINISHED", "run b": "FINISHED", "run MLE": "FINISHED"}
     assert stages[0].record["closed"]
     assert not (tmp_path / "run" / "run_id").exists()
 
@@ -141,7 +173,7 @@ def test_an_earlier_commands_run_that_mlflow_refuses_keeps_nothing_open(
     taken = tracker._taken
     monkeypatch.setattr(tracker, "_taken", lambda what: not what.startswith("run a") and taken(what))
     runs.close(stages, "FINISHED")
-    assert tracker.statuses == {"run b": "FINISHED", "run mle": "FINISHED"}
+    assert tracker.statuses == {"run b": "FINISHED", "run MLE": "FINISHED"}
     assert not (tmp_path / "run" / "run_id").exists()
     assert "closed" not in stages[0].record
 

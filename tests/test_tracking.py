@@ -287,6 +287,22 @@ def test_a_relative_database_becomes_absolute(tmp_path, monkeypatch, tracker):
         Tracker(relative.uri, "raysq-test")
 
 
+def test_tags_of_the_experiment_are_written_where_they_differ(tracker, monkeypatch):
+    assert tracker.tag_experiment({"one": "1", "two": "2"})
+    written = []
+    original = tracker._client.set_experiment_tag
+
+    def set_experiment_tag(experiment_id, key, value):
+        written.append(key)
+        original(experiment_id, key, value)
+
+    monkeypatch.setattr(tracker._client, "set_experiment_tag", set_experiment_tag)
+    assert tracker.tag_experiment({"one": "1", "two": "3"})
+    assert written == ["two"]
+    tags = tracker._client.get_experiment(tracker.experiment_id).tags
+    assert (tags["one"], tags["two"]) == ("1", "3")
+
+
 def test_where_to_look():
     url = comparison_url("http://host:5000/", "7", ["ab", "cd"])
     parts = urlsplit(url)
@@ -296,8 +312,13 @@ def test_where_to_look():
     assert parse_qs(query) == {"runs": ['["ab","cd"]'], "experiments": ['["7"]']}
     local = comparison_text("sqlite:////a b/mlflow.db", "7", ["ab"])
     assert local.splitlines()[0] == "mlflow ui --backend-store-uri 'sqlite:////a b/mlflow.db'"
-    assert local.splitlines()[1].startswith("http://127.0.0.1:5000/#/compare-runs?")
-    assert comparison_text("https://me:secret@host", "7", ["ab"]).startswith("https://host/#/compare-runs?")
+    assert local.splitlines()[1].startswith("http://127.0.0.1:5000/#/experiments/7/runs?")
+    assert local.splitlines()[2].startswith("http://127.0.0.1:5000/#/compare-runs?")
+    served = comparison_text("https://me:secret@host", "7", ["ab"]).splitlines()
+    assert [line.partition("?")[0] for line in served] == [
+        "https://host/#/experiments/7/runs",
+        "https://host/#/compare-runs",
+    ]
 
 
 def test_source_tags(tmp_path):

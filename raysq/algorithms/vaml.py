@@ -107,7 +107,7 @@ class Vaml(Algorithm):
         chance = moment.uniforms("distilled", batch, samples.num_per_example, self._longest(batch))
         distilled = chance[:, : samples.mask.shape[1]][samples.mask] < self.vaml_coeff
         payoffs = rewards.result().sequence
-        weights = by_row(self._weights(samples, payoffs), samples)
+        weights = by_row(self.weights(samples, payoffs), samples)
         weights = weights.masked_fill(rows.forced_eos, 0.0)  # there was no choice
         mle, mle_values = vocabulary_loss(
             cross_entropy,
@@ -133,7 +133,7 @@ class Vaml(Algorithm):
         """Positions that any sample of the global batch may have."""
         return batch.longest_reference + self.extra_length
 
-    def _weights(self, samples: Samples, payoffs: Tensor) -> Tensor:
+    def weights(self, samples: Samples, payoffs: Tensor) -> Tensor:
         """Weights [M] of samples with payoffs R [M]: those of an example sum to 1."""
         of_oracle = self.samples_from == "oracle"
         scores = torch.zeros_like(payoffs) if of_oracle else payoffs / self.temperature

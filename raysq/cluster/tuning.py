@@ -92,15 +92,12 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Halving:
-    """Successive halving (ASHA): of the trials that reach a rung, the better part goes on."""
+    """Successive halving (ASHA): after a ninth and after a third of the schedule the best third goes on."""
 
     mode: Literal["max", "min"]
-    grace: int
-    """No trial is stopped before this. [epochs]"""
-    longest: int
+    """Of the dev score that the algorithm selects by."""
+    longest: float
     """Of the longest trial. [epochs]"""
-    factor: int = 3
-    """One in so many goes on."""
 
 
 def train_stages(
@@ -311,9 +308,10 @@ def _scheduler(halving: Halving | None) -> TrialScheduler:
         time_attr="epoch",
         metric="score",
         mode=halving.mode,
-        grace_period=halving.grace,
-        max_t=halving.longest + 1,  # the last evaluation is no reason to stop: the best is scored after it
-        reduction_factor=halving.factor,
+        grace_period=halving.longest / 9,
+        max_t=2
+        * halving.longest,  # the end of the schedule is no reason to stop: the best is scored after it
+        reduction_factor=3,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from raysq.commandline import Given, settled
@@ -25,6 +26,9 @@ def configured(
         UserError: a setting is unknown, out of range or without meaning for this space.
     """
     _check(space, settings)
+    if settings.arms:
+        chosen = tuple(arm for arm in space.arms if arm.label in settings.arms)
+        space = replace(space, arms=chosen)
     recipes = {arm.recipe: recipe_named(arm.recipe) for arm in space.arms}
     typed = _typed(settings, recipes.values())
     found = []
@@ -76,6 +80,10 @@ def _typed(settings: TuneSettings, recipes: Iterable[Recipe]) -> dict[str, str]:
 
 
 def _check(space: Space, settings: TuneSettings) -> None:
+    labels = [arm.label for arm in space.arms]
+    for label in settings.arms:
+        if label not in labels:
+            raise UserError(f"--arms {label}: must be of {', '.join(labels)}")
     if space.searches:
         return
     if settings.scheduler != "none":

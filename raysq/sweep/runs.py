@@ -14,7 +14,8 @@ from raysq.config import Scalar, as_typed, flatten
 from raysq.data.shards import Corpus
 from raysq.files import replace_json
 from raysq.mlflow_runs import StageRuns, closing_scores, common_tags, finished
-from raysq.naming import run_name
+from raysq.mlflow_views import view_tags
+from raysq.naming import group, run_name
 from raysq.recipe import TrainingConfig
 from raysq.sweep.graph import Graph, Node, TrialPlan
 from raysq.sweep.settings import TuneSettings
@@ -55,12 +56,14 @@ class SweepRuns:
 
     def open(self, graph: Graph) -> None:
         """Open the sweep's run, those of its stages that are trained now, and those of its trials."""
+        self._tracker.tag_experiment(view_tags())
         space, task = self._space, self._settings.task
         tags = {
             "raysq.level": "sweep",
             "raysq.sweep": space.name,
             "raysq.task": task,
             "raysq.data": self._corpus.digest,
+            "raysq.data_dir": str(self._corpus.folder),
             **source_tags(Path(__file__).parents[2]),
         }
         params = {
@@ -88,6 +91,7 @@ class SweepRuns:
             "raysq.level": "trial",
             "raysq.sweep": self._space.name,
             "raysq.arm": trial.arm.label,
+            "raysq.group": f"{self._space.name}: {group(trial.arm.label, config.task, trial.values)}",
             "raysq.final": plan.judged.spec.name,
             **{f"raysq.axis.{name}": as_typed(value) for name, value in trial.values.items()},
             **{f"raysq.stage.{s.spec.name}": str(s.record["run_id"]) for s in plan.stages},

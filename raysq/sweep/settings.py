@@ -14,6 +14,9 @@ class TuneSettings(TrainingCommand):
 
     space: str
     """Tune space: a file NAME.py in tune_spaces/, or the path of one of your own."""
+    arms: tuple[str, ...] = ()
+    """Labels of the arms to run, joined by commas; none: all of the space's. Commands for several arms or
+    seeds of one space add up in the same output folder."""
     seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """Seeds of the trials, joined by commas; none: the space's. Those of an arm with its own stay."""
     num_samples: int = Field(1, ge=1)
@@ -26,9 +29,8 @@ class TuneSettings(TrainingCommand):
     """CPUs that a stage takes, and threads of its arithmetic."""
     gpus_per_trial: float = Field(0.0, ge=0)
     """GPUs that a stage takes; a fraction lets stages share one."""
-    scheduler: Literal["none", "asha", "pbt"] = "none"
-    """Of search spaces only. asha stops trials that fall behind; pbt copies better trials and perturbs
-    their settings. Grids over seeds run to their end."""
+    scheduler: Literal["none", "asha"] = "none"
+    """Of search spaces only: asha stops trials that fall behind. Grids over seeds run to their end."""
     retries: int = Field(2, ge=0)
     """Times that a stage whose process failed is started again, from its last checkpoint."""
     dry_run: bool = False

@@ -22,6 +22,12 @@ from raysq.training.journal import Record
 HOUR = 3600.0
 
 
+def wide() -> Console:
+    """For tables: where there is no terminal nothing is cut to its width."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
 class Board:
     """Where the trials of a sweep stand; fed with the journals' records and with beginnings and ends."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from raysq.claim import claim
 from raysq.cluster.connection import connection
-from raysq.cluster.tuning import Outcome, Resources, Work, train_stages
+from raysq.cluster.tuning import Halving, Outcome, Resources, Work, train_stages
 from raysq.data.shards import Corpus
 from raysq.delivery import Delivery
 from raysq.files import replace_json
@@ -26,7 +27,7 @@ from raysq.sweep.graph import Graph, Node, TrialPlan, kind_of, known_rates
 from raysq.sweep.plans import Configured, configured, planned
 from raysq.sweep.runs import SweepRuns
 from raysq.sweep.settings import TuneSettings
-from raysq.sweep.show import Board, closing_table, forecast_table, forecast_text
+from raysq.sweep.show import Board, closing_table, forecast_table, forecast_text, wide
 from raysq.sweep.space import Space
 from raysq.tracking import RunStatus, Tracker, comparison_text
 from raysq.training.job import job_of, workers_of
@@ -34,7 +35,7 @@ from raysq.training.state import read_result
 from raysq.workflow import generated_data, given_data, try_proposals, version_of
 
 FAILED = 1
-"""Exit status of a sweep in which a stage failed; the others went on."""
+"""Exit status of a sweep in which a stage failed; the others went on. A divergence is a result."""
 OUTCOMES = "outcomes.json"
 """File of a sweep's output folder: how stages ended that left no result."""
 
@@ -50,7 +51,8 @@ def run(space: Space, settings: TuneSettings, recipe_named: Callable[[str], Reci
         found = planned(trials, places.store, corpus.digest, version_of(config, places))
         forecasts = forecast(found, places.store, corpus, settings.cpus_per_trial)
         at_a_time = settings.max_concurrent or max(1, len(os.sched_getaffinity(0)) // settings.cpus_per_trial)
-        Console().print(forecast_table(found, forecasts), forecast_text(found, forecasts, at_a_time))
+        wide().print(forecast_table(found, forecasts))
+        print(forecast_text(found, forecasts, at_a_time))
         return 0
     say = partial(Console(quiet=settings.quiet).print, highlight=False, soft_wrap=True)
     wanted = settings.model_copy(update={"num_learners": max(1, settings.num_learners)})
@@ -105,7 +107,8 @@ class Sweep:
             runs.close(graph, outcomes, status)
             for held in claims:
                 held.close()
-        return self._conclude(graph, outcomes, tracker, runs)
+        self._conclude(graph, outcomes, tracker, runs)
+        return FAILED if any(outcome.state == "failed" for outcome in ended.values()) else 0
 
     def _graph(self, corpus: Corpus) -> Graph:
         version = version_of(self.trials[0][2], self.places)
@@ -133,6 +136,7 @@ class Sweep:
                     self._works(graph, todo, corpus),
                     self._resources(),
                     self.places.output / "ray",
+                    halving=self._halving(graph, corpus),
                     retries=self.settings.retries,
                     on_change=changed,
                     verbose=self.settings.verbose,
@@ -165,6 +169,7 @@ class Sweep:
         usual = max(rates.values(), default=1.0)
         seconds = {n.folder: most_updates(n, graph, corpus) * rates.get(kind_of(n), usual) for n in todo}
         remaining = graph.remaining_seconds(seconds)
+        judged = {plan.judged.spec.folder for plan in graph.trials}
         numbers = {node.folder: place for place, node in enumerate(todo)}
         threads = self.settings.threads_per_learner or self.settings.cpus_per_trial
         return [
@@ -172,17 +177,31 @@ class Sweep:
                 job_of(node.config, corpus.folder, [node.stage], self.device, threads),
                 tuple(numbers[parent] for parent in node.parents if parent in numbers),
                 remaining[node.folder],
+                scheduled=self.settings.scheduler == "asha" and node.folder in judged,
             )
             for node in todo
         ]
+
+    def _halving(self, graph: Graph, corpus: Corpus) -> Halving | None:
+        """How judged stages are stopped early, if at all."""
+        if self.settings.scheduler == "none":
+            return None
+        judged = [graph.nodes[plan.judged.spec.folder] for plan in graph.trials]
+        _, mode = judged[0].stage.spec.algorithm.selection
+        epochs = [
+            most_updates(node, graph, corpus)
+            / math.ceil(len(corpus.splits["train"]) / node.stage.spec.algorithm.batch_size)
+            for node in judged
+        ]
+        return Halving(mode, max(epochs))
 
     def _resources(self) -> Resources:
         settings = self.settings
         nested = workers_of(self.trials[0][2]) if settings.num_learners else None
         return Resources(settings.cpus_per_trial, settings.gpus_per_trial, settings.max_concurrent, nested)
 
-    def _conclude(self, graph: Graph, outcomes: Sequence[Outcome], tracker: Tracker, runs: SweepRuns) -> int:
-        """result.json, the table, where to look; returns the exit status."""
+    def _conclude(self, graph: Graph, outcomes: Sequence[Outcome], tracker: Tracker, runs: SweepRuns) -> None:
+        """result.json, the table, and where to look."""
         rows = [_row(plan, outcome) for plan, outcome in zip(graph.trials, outcomes, strict=True)]
         run_ids = runs.run_ids(graph)
         rows = [row | {"run_id": run_id} for row, run_id in zip(rows, run_ids, strict=True)]
@@ -196,10 +215,9 @@ class Sweep:
         }
         replace_json(self.places.output / RESULT, result)
         (self.places.output / "attempt").unlink(missing_ok=True)
-        Console().print(closing_table(rows))
+        wide().print(closing_table(rows))
         print(f"results: {self.places.output / RESULT}")
         print(comparison_text(tracker.uri, tracker.experiment_id, run_ids))
-        return FAILED if any(outcome.state in ("failed", "not run") for outcome in outcomes) else 0
 
 
 def outcome_of(plan: TrialPlan, ended: Mapping[Path, Outcome]) -> Outcome:

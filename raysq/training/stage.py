@@ -17,21 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from raysq.algorithms import Algorithm
 from raysq.algorithms.moment import Moment
 from raysq.config import NetworkConfig
 from raysq.data.batches import collate, epoch_batches
-from raysq.data.corpus import SplitName
 from raysq.data.shards import Corpus, Split
 from raysq.disk import full_disk_told
 from raysq.evaluation import Evaluator
-from raysq.files import replace_json, write_lines
+from raysq.files import replace_json
 from raysq.records import RESULT
 from raysq.training import checkpoint
+from raysq.training.closing import account, closing_scores
 from raysq.training.collective import Collective
 from raysq.training.journal import Journal
+from raysq.training.noise import gradient_noise
 from raysq.training.samples import MakeSource
 from raysq.training.selection import judge
 from raysq.training.state import Progress, StageState, load_network, make_networks, read_result
@@ -199,6 +199,7 @@ class _StageRun:
         waited, learners = metrics["waited"]
         progress.waited_seconds += waited / learners
         progress.tokens += metrics["tokens"][0]
+        progress.reward_calls += metrics.pop("scored")[0]
         elapsed = time.monotonic() - started
         progress.update_seconds += elapsed
         progress.seconds += elapsed
@@ -264,11 +265,16 @@ class _StageRun:
             fresh=self.spec.policy_from is None,
             bounded=self.spec.updates_of is not None,
         )
+        if verdict.best:
+            progress.best_decays = progress.decays
+        if progress.update == 0:  # the actor that others may have started from, too
+            progress.first_noise = self._gradient_noise(0, progress.decays)
         progress.seconds += time.monotonic() - started
         numbers = {f"dev/{k}": v for k, v in scores.items() if isinstance(v, float)}
         assert progress.best_score is not None
         numbers["dev/best"] = progress.best_score
         numbers["epoch"] = progress.update / self.batches_per_epoch
+        numbers["seconds"], numbers["reward_calls"] = progress.seconds, progress.reward_calls
         if self.journal is not None:
             self.journal.write(progress.update, numbers)
             self.journal.sync()
@@ -304,7 +310,6 @@ class _StageRun:
 
     # -- the end
 
-    @torch.no_grad()
     def _score_best(self) -> dict[str, Any]:
         """Closing evaluation of the best checkpoint on dev and test, and the stage's entry of result.json."""
         started, progress, algorithm = time.monotonic(), self.progress, self.spec.algorithm
@@ -315,29 +320,28 @@ class _StageRun:
         for group in algorithm.trains:
             network = getattr(self.networks, group)
             load_network(network, self.spec.folder, group, progress.best_update, self.state.vocabularies)
-        splits: dict[SplitName, dict[str, Any]] = {"dev": {}, "test": {}}
-        for split, scores in splits.items():
-            found, texts = algorithm.scores(self.around.evaluator, self.networks, split, closing=True)
-            scores |= found
-            if self.leads and texts:
-                write_lines(self.spec.folder / "hypotheses" / f"{split}.txt", texts)
+        texts_to = self.spec.folder / "hypotheses" if self.leads else None
+        scores = closing_scores(algorithm, self.around.evaluator, self.networks, texts_to)
+        noise = None
+        if "policy" in algorithm.trains:
+            best = self._gradient_noise(progress.best_update, progress.best_decays)
+            noise = {"first": progress.first_noise, "best": best}
         progress.seconds += time.monotonic() - started
-        result = {
-            "name": self.spec.name,
-            "state": "diverged" if progress.diverged else "finished",
-            "stopped_by": progress.stopped_by,
-            "warnings": progress.warnings,
-            "updates": progress.update,
-            "best_update": progress.best_update,
-            "epochs": round(progress.update / self.batches_per_epoch, 3),
-            "seconds": round(progress.seconds, 3),
-            "tokens_per_second": round(progress.tokens / max(progress.update_seconds, 1e-9), 1),
-            "reward_wait_share": round(progress.waited_seconds / max(progress.update_seconds, 1e-9), 5),
-            "scores": progress.scores,
-            "dev": splits["dev"],
-            "test": splits["test"],
-        }
+        result = account(self.spec.name, progress, self.batches_per_epoch)
+        result |= {"gradient_noise": noise, **scores}
         if self.leads:
             replace_json(self.spec.folder / RESULT, result)
         self.around.collective.wait(self.around.device)
         return result
+
+    def _gradient_noise(self, update: int, decays: int) -> dict[str, Any]:
+        """Of the policy as it is, by the schedules of an update; on the first batch, whatever the update."""
+        epoch, index = divmod(update, self.batches_per_epoch)
+        return gradient_noise(
+            self.spec.algorithm,
+            self.networks,
+            self.around.evaluator.reward,
+            self.around.collective,
+            [part.to(self.around.device) for part in self._parts(self._batches_of(0)[0])],
+            Moment(self.spec.seed, self.spec.name, update, epoch, index, decays),
+        )

@@ -38,6 +38,8 @@ class Progress:
     best_update: int = -1
     best_evaluation: int = 0
     """Which evaluation, from 1, was the best."""
+    best_decays: int = 0
+    """``decays`` at the best evaluation."""
     accepted_score: float | None = None
     """Score of the last evaluation that was no failure, since the last decay."""
     collapsed: int = 0
@@ -47,6 +49,10 @@ class Progress:
     seconds: float = 0.0
     waited_seconds: float = 0.0
     """Spent waiting for samples and rewards."""
+    reward_calls: float = 0.0
+    """Sequences that the reward has scored for the updates, over all learners."""
+    first_noise: dict[str, Any] | None = None
+    """Of the gradient before the first update, where the stage began with an actor: ``training.noise``."""
     stopped_by: str = ""
     """What ended the updates, once something has."""
     diverged: bool = False
@@ -72,7 +78,7 @@ def build_policy(corpus: Corpus | Preparation, network: NetworkConfig) -> Seq2Se
     )
 
 
-def build_critic(corpus: Corpus, network: NetworkConfig, form: CriticForm) -> Seq2Seq:
+def build_critic(corpus: Corpus | Preparation, network: NetworkConfig, form: CriticForm) -> Seq2Seq:
     """Reads the reference, gives Q of every word. An oracle has a policy's attention, and dropout."""
     size = len(corpus.target_vocabulary)
     return Seq2Seq(

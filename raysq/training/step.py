@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -17,7 +17,7 @@ from raysq.algorithms.moment import Moment
 from raysq.rewards.scoring import PendingRewards
 from raysq.training.collective import Collective
 from raysq.training.samples import SampleSource
-from raysq.types import Batch, MetricSums, Samples, Unit
+from raysq.types import Batch, MetricSums, Objective, Samples, Unit
 
 Drawn: TypeAlias = tuple[Batch, Samples, PendingRewards | None]
 """A part of a batch, its samples, and their rewards on their way."""
@@ -93,6 +93,39 @@ class Step:
             self._follow()
         return metrics
 
+    def policy_gradients(self, parts: Sequence[Batch], moment: Moment) -> dict[str, Tensor]:
+        """What an update would follow: the policy's gradient by term of the loss, over all ranks, unclipped.
+
+        Nothing is updated; the parameters are left without gradients.
+
+        Returns:
+            By a term's name its gradient [parameters of the policy], as one vector, normalised and with its
+            coefficient; terms that do not reach the policy are not there.
+        """
+        drawn = [self._draw(part, moment, alone=len(parts) == 1) for part in parts]
+        divisors = self._divisors(drawn)
+        by_term: dict[str, Tensor] = {}
+        for one in drawn:
+            for name, gradient in self._policy_gradients_of_part(one, divisors, moment).items():
+                by_term[name] = by_term[name] + gradient if name in by_term else gradient
+        return {name: self._sum_over_ranks(gradient) for name, gradient in sorted(by_term.items())}
+
+    def _policy_gradients_of_part(
+        self, drawn: Drawn, divisors: Mapping[Unit, float], moment: Moment
+    ) -> dict[str, Tensor]:
+        """A part's share of ``policy_gradients``; its graph ends here, before that of the next begins."""
+        objectives, _ = self.algorithm.objectives(*drawn, self.networks, moment)
+        parameters = list(self.networks.policy.parameters())
+        found = {o.name: _gradient(_normalised(o, divisors), parameters) for o in objectives}
+        return {name: gradient for name, gradient in found.items() if gradient is not None}
+
+    def _sum_over_ranks(self, gradient: Tensor) -> Tensor:
+        """A vector summed over ranks, as the gradients of an update are."""
+        carrier = torch.empty_like(gradient)
+        carrier.grad = gradient
+        self.collective.sum_gradients([carrier])
+        return gradient
+
     def _draw(self, part: Batch, moment: Moment, *, alone: bool) -> Drawn:
         """A part's samples; unless it is alone, without the graph of the encoder's pass."""
         with record_function("sample"):
@@ -116,8 +149,10 @@ class Step:
             assert len({objective.name for objective in objectives}) == len(objectives)
             loss = torch.zeros((), device=part.source.device)
             for objective in objectives:
-                loss = loss + objective.total * (objective.coefficient / divisors[objective.per])
+                loss = loss + _normalised(objective, divisors)
                 found[f"loss_{objective.name}"] = (float(objective.total.detach()), counts[objective.per])
+            scored = float(len(samples.mask)) if rewards is not None else 0.0
+            found["scored"] = (scored, counts["example"])
             with record_function("backward"):
                 loss.backward()
             waited += rewards.waited_seconds if rewards else 0.0
@@ -159,6 +194,22 @@ class Step:
             network = getattr(self.networks, FOLLOWED[follower])
             average = list(getattr(self.networks, follower).parameters())
             torch._foreach_lerp_(average, list(network.parameters()), rate)
+
+
+def _normalised(objective: Objective, divisors: Mapping[Unit, float]) -> Tensor:
+    """A part's share of the loss that the step minimises; see ``Objective``."""
+    return objective.total * (objective.coefficient / divisors[objective.per])
+
+
+def _gradient(loss: Tensor, parameters: Sequence[Tensor]) -> Tensor | None:
+    """Gradient of one term of a loss as one vector, its graph kept for the others; None: it has none."""
+    if not loss.requires_grad:
+        return None
+    found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    if all(gradient is None for gradient in found):
+        return None
+    pairs = zip(found, parameters, strict=True)
+    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs])
 
 
 def _unit_counts(part: Batch, samples: Samples) -> dict[Unit, float]:

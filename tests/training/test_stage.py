@@ -15,6 +15,7 @@ from raysq.config import NetworkConfig
 from raysq.data.batches import collate, epoch_batches
 from raysq.data.shards import Corpus
 from raysq.rewards import LocalScorer, SentenceBleu
+from raysq.rewards.settings import RewardSettings
 from raysq.training import checkpoint
 from raysq.training.collective import Collective
 from raysq.training.samples import LocalSource
@@ -48,6 +49,8 @@ class Stopped(Exception):  # noqa: N818
 
 class Script:
     """An evaluator that reads its scores off a list."""
+
+    reward = RewardSettings()
 
     def __init__(self, events: list[str], first: int = 0) -> None:
         self.events, self.scores = events, iter(SCORES[first:])

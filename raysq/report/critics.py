@@ -1,0 +1,90 @@
+"""Tables of the papers' claim: how far critics are right, and how noisy gradients are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from raysq.report.formats import Cell, Column, Table
+from raysq.report.groups import Group
+from raysq.report.rows import Calibration, SpaceResults, StageRow
+
+
+def judged_critics(group: Group) -> list[StageRow]:
+    """The judged stages of a group's runs whose critic was compared with returns."""
+    return [t.judged for t in group.finished if t.judged is not None and t.judged.calibration]
+
+
+def overall(stage: StageRow) -> Calibration:
+    """The row over all positions of a stage that has a calibration."""
+    return next(row for row in stage.calibration if row.position == 0)
+
+
+def measured_noise(group: Group, when: str) -> list[dict[str, float | None]]:
+    """What was measured of the gradient in a group's runs, ``first`` or at the ``best`` checkpoint."""
+    found = [trial.judged.gradient_noise.get(when) for trial in group.finished if trial.judged]
+    return [noise for noise in found if noise]
+
+
+def calibration_table(results: SpaceResults, groups: Sequence[Group]) -> list[Table]:
+    """Critics beside the returns of dev samples; none where none was measured."""
+    rows = []
+    for group in groups:
+        for name, critics in _critics(group).items():
+            if not critics:
+                continue
+            rows.append(
+                [
+                    Cell(group.label),
+                    Cell(name),
+                    Cell.number(fmean(c.correlation for c in critics), 3),
+                    Cell.number(fmean(c.mean_q for c in critics), 3),
+                    Cell.number(fmean(c.mean_return for c in critics), 3),
+                    Cell(f"{len(critics)}", len(critics)),
+                ]
+            )
+    if not rows:
+        return []
+    titles = ("algorithm", "stage", "correlation of Q and return", "mean Q", "mean return", "runs")
+    caption = f"{results.space.title}: critics beside Monte-Carlo returns of dev samples, {results.task}"
+    return [Table("critics", caption, [Column(title) for title in titles], rows)]
+
+
+def noise_table(results: SpaceResults, groups: Sequence[Group]) -> list[Table]:
+    """Noise of the policies' gradients; none where none was measured."""
+    rows = []
+    for group in groups:
+        first, best = (measured_noise(group, when) for when in ("first", "best"))
+        if first or best:
+            cells = [_mean(part, key) for part in (first, best) for key in ("variance", "relative")]
+            rows.append([Cell(group.label), *cells])
+    if not rows:
+        return []
+    titles = (
+        "algorithm",
+        "variance, first update",
+        "variance / squared mean, first update",
+        "variance, best checkpoint",
+        "variance / squared mean, best checkpoint",
+    )
+    caption = f"{results.space.title}: noise of the policy's gradient on one batch, {results.task}"
+    note = (
+        "Of independent draws of samples and dropout for one batch, means over runs. Where the squared mean "
+        "is not above 0 the noise hides it, and there is no ratio."
+    )
+    return [Table("gradient-noise", caption, [Column(title) for title in titles], rows, [note])]
+
+
+def _critics(group: Group) -> dict[str, list[Calibration]]:
+    """Critics of all stages of a group's runs by name of the stage, each over all positions."""
+    found: dict[str, list[Calibration]] = {}
+    for trial in group.finished:
+        for stage in [*trial.before(), *([trial.judged] if trial.judged else [])]:
+            if stage.calibration:
+                found.setdefault(stage.name, []).append(overall(stage))
+    return found
+
+
+def _mean(measured: Sequence[dict[str, float | None]], key: str) -> Cell:
+    values = [value for noise in measured if (value := noise.get(key)) is not None]
+    return Cell.number(fmean(values), 3) if values else Cell.number(None)

@@ -1,0 +1,78 @@
+"""The papers' claim itself: whether critics are right, and how noisy the gradients are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from raysq.report.critics import judged_critics, measured_noise, overall
+from raysq.report.figures.style import INK, MUTED, Drawing, canvas, legend, logarithmic, looks
+from raysq.report.groups import Group
+from raysq.report.rows import SpaceResults
+
+_MOST = 8
+"""Groups in one figure of critics."""
+
+
+def calibration(results: SpaceResults, groups: Sequence[Group]) -> Drawing | None:
+    """Q against the Monte-Carlo return by tenths of Q, and correlation and bias by position."""
+    shown = [(group, stages) for group in groups if (stages := judged_critics(group))][:_MOST]
+    if not shown:
+        return None
+    with canvas(12.6, 4.6, 3) as (figure, (bins, correlation, bias)):
+        found = looks([group.label for group, _ in shown])
+        for group, stages in shown:
+            look = found[group.label]
+            style: dict[str, Any] = {
+                "color": look.colour,
+                "marker": look.marker,
+                "markersize": 4,
+                "linestyle": look.line,
+            }
+            for number, stage in enumerate(stages):
+                said = group.label if not number else ""
+                whole = overall(stage)
+                by_position = [row for row in stage.calibration if row.position]
+                positions = [row.position for row in by_position]
+                bins.plot([b[0] for b in whole.bins], [b[1] for b in whole.bins], label=said, **style)
+                correlation.plot(positions, [row.correlation for row in by_position], **style)
+                bias.plot(positions, [row.mean_q - row.mean_return for row in by_position], **style)
+        bins.axline((0, 0), slope=1, color=INK, linewidth=0.9, linestyle=":")
+        bins.set(xlabel="Q, mean of a tenth [reward]", ylabel="Monte-Carlo return, mean [reward]")
+        correlation.set(xlabel="position of the word", ylabel="correlation of Q and return")
+        bias.axhline(0, color=INK, linewidth=0.9, linestyle=":")
+        bias.set(xlabel="position of the word", ylabel="mean Q - mean return [reward]")
+        legend(figure, bins, 4)
+    caption = (
+        f"Critics on dev samples of the policy, {results.task}, one line a run. Left: what Q says beside "
+        "what the sample then earned, dotted where both agree. Middle and right: by position of the word."
+    )
+    return Drawing("critic-calibration", caption, figure)
+
+
+def gradient_noise(results: SpaceResults, groups: Sequence[Group]) -> Drawing | None:
+    """Variance of the policy's gradient over its squared mean, at the start and at the best checkpoint."""
+    shown = [g for g in groups if measured_noise(g, "first") or measured_noise(g, "best")]
+    if not shown:
+        return None
+    with canvas(7.6, 1.6 + 0.42 * len(shown)) as (figure, (ax,)):
+        found = looks([group.arm for group in shown])
+        for place, group in enumerate(shown):
+            look = found[group.arm]
+            for when, face in (("first", "none"), ("best", look.colour)):
+                ratios = [noise["relative"] for noise in measured_noise(group, when)]
+                x = [ratio for ratio in ratios if ratio]  # none to draw: hidden by noise, or 0 without draws
+                ax.plot(x, [place] * len(x), "o", color=look.colour, markerfacecolor=face, markersize=7)
+        ax.plot([], [], "o", color=MUTED, markerfacecolor="none", linestyle="", label="at the first update")
+        ax.plot([], [], "o", color=MUTED, linestyle="", label="at the best checkpoint")
+        logarithmic(ax)
+        ax.set_yticks(range(len(shown)), [group.label for group in shown])
+        ax.set_ylim(len(shown) - 0.5, -0.5)
+        ax.set_xlabel("variance of the gradient / squared norm of its mean")
+        legend(figure, ax, 2)
+    caption = (
+        f"Noise of the policy's gradient on one batch of {results.task}, independent draws of samples and "
+        "dropout, a point for each run: above 1 the noise of one update outweighs its direction. Where "
+        "algorithms begin at the same actor, open circles compare them at the same policy."
+    )
+    return Drawing("gradient-noise", caption, figure)

@@ -1,0 +1,242 @@
+"""From MLflow, and from kept rows, to everything known of a space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from raysq.config import UserError, as_typed
+from raysq.data.shards import Corpus
+from raysq.records import RESULT, STAGE
+from raysq.report.rows import Evaluation, SpaceResults, StageRow, State, TrialRow, space_of
+from raysq.sweep.space import Space, trials
+from raysq.tracked import Tracked, TrackedRun
+
+_CURVES = ("bleu", "sample_bleu", "perplexity", "td_error")
+"""Dev scores kept at every evaluation, beside the space's metric."""
+_DIGITS = 7
+"""Significant digits kept of a number: more than a metric means, and small files."""
+_INFINITE = 1e300
+"""MLflow keeps infinities as the largest float."""
+_STATES: dict[str, State] = {s: s for s in ("finished", "diverged", "failed", "stopped", "not run")}
+
+
+def of_experiment(tracked: Tracked, data_dirs: Sequence[Path] = ()) -> list[SpaceResults]:
+    """The newest sweep of every space and task of an experiment.
+
+    Args:
+        tracked: the experiment.
+        data_dirs: prepared data, for the references; beside the folders that the sweeps' runs name.
+
+    Raises:
+        UserError: a folder of ``data_dirs`` holds no prepared data; what a run holds is of another version.
+    """
+    given = {corpus.digest: corpus for corpus in map(Corpus.load, data_dirs)}
+    newest: dict[tuple[str, str], TrackedRun] = {}
+    for run in tracked.runs("sweep"):
+        newest.setdefault((run.tags["raysq.sweep"], run.tags["raysq.task"]), run)
+    return [_sweep(tracked, run, given) for run in newest.values()]
+
+
+def completed(parts: Sequence[SpaceResults]) -> SpaceResults:
+    """All that several places have of one space: every trial of it, those that nobody ran as "not run".
+
+    The first place's space, data and references count. Of a trial that several have, the first that finished
+    does. What is of other data or no part of the space is left out, and the notes say so.
+    """
+    first = parts[0]
+    data = next((part.data for part in parts if part.data), "")
+    points = _points(first.space, parts)
+    best: dict[tuple[object, ...], TrialRow] = {
+        (arm, *values, seed): TrialRow(arm=arm, values=dict(values), seed=seed, state="not run")
+        for arm, values, seed in points
+    }
+    notes = [note for part in parts for note in part.notes]
+    known = {(arm, values) for arm, values, _ in points}
+    for part in parts:
+        other_data = other_points = 0
+        for trial in part.trials:
+            if trial.data not in ("", data):
+                other_data += 1
+            elif (trial.arm, tuple(sorted(trial.values.items()))) not in known:
+                other_points += 1
+            elif _better(trial, best.get(trial.key)):
+                best[trial.key] = trial
+        if other_data:
+            notes.append(f"{other_data} trials of {part.place} are left out: they are of other data")
+        if other_points:
+            notes.append(f"{other_points} trials of {part.place} are left out: the space has them no longer")
+    references = next((p.references for p in parts if p.references and p.data == data), None)
+    unfinished = any(part.unfinished for part in parts)
+    place = ", ".join(part.place for part in parts)
+    return SpaceResults(
+        first.space, first.task, place, list(best.values()), references, unfinished, first.run_id, notes
+    )
+
+
+def _points(
+    space: Space, parts: Sequence[SpaceResults]
+) -> list[tuple[str, tuple[tuple[str, str], ...], int]]:
+    """Arm, values and seed of every trial that should be there; a search has those that it drew."""
+    if space.searches:
+        found = [trial for part in parts for trial in part.trials]
+        return [(trial.arm, tuple(sorted(trial.values.items())), trial.seed) for trial in found]
+    return [
+        (t.arm.label, tuple(sorted((k, as_typed(v)) for k, v in t.values.items())), t.seed)
+        for t in trials(space)
+    ]
+
+
+def _better(trial: TrialRow, known: TrialRow | None) -> bool:
+    """Whether a trial counts rather than what is known of it already."""
+    if known is None or known.state == "not run":
+        return True
+    return known.state != "finished" and trial.state == "finished"
+
+
+def _sweep(tracked: Tracked, run: TrackedRun, given: Mapping[str, Corpus]) -> SpaceResults:
+    data = tracked.json(run.id, "space.json")
+    if data is None:
+        raise UserError(f"sweep {run.id} has no space.json: repeat its command, which attaches it")
+    space = space_of(data, f"sweep {run.id}")
+    reader = _Reader(tracked, space.metric)
+    found = SpaceResults(
+        space,
+        run.tags["raysq.task"],
+        f"sweep {run.id}",
+        [reader.trial(trial) for trial in tracked.runs("trial", run.id)],
+        unfinished=run.status == "RUNNING",
+        run_id=run.id,
+    )
+    found.references = _references(found, run.tags.get("raysq.data_dir"), given)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """A stage's run, read."""
+
+    row: StageRow
+    identity: str
+    parents: list[str]
+    """Identities of the stages that it took networks from."""
+
+
+class _Reader:
+    """Reads the trials of a sweep; stages that several share are read once."""
+
+    def __init__(self, tracked: Tracked, metric: str) -> None:
+        self._tracked = tracked
+        self._curves = [f"dev/{name}" for name in dict.fromkeys((metric, *_CURVES))]
+        self._stages: dict[str, _Stage | None] = {}
+
+    def trial(self, run: TrackedRun) -> TrialRow:
+        tags = run.tags
+        ids = _tagged(tags, "raysq.stage.")
+        final = tags.get("raysq.final", "")
+        judged = ids.get(final, "")
+        unended: State = "unfinished" if run.status == "RUNNING" else "failed"
+        text = self._tracked.text(judged, "hypotheses/test.txt") if self._stage(judged) else None
+        return TrialRow(
+            arm=tags["raysq.arm"],
+            values=_tagged(tags, "raysq.axis."),
+            seed=int(tags["raysq.seed"]),
+            state=_STATES.get(tags.get("raysq.state", ""), unended),
+            recipe=tags.get("raysq.recipe", ""),
+            data=tags.get("raysq.data", ""),
+            final=final,
+            dev=_scores(run.metrics, "dev_best/"),
+            test=_scores(run.metrics, "test_best/"),
+            stages=self._in_order([self._stage(run_id) for run_id in ids.values()]),
+            hypotheses=None if text is None else text.removesuffix("\n").split("\n"),
+        )
+
+    def _in_order(self, stages: Sequence[_Stage | None]) -> list[StageRow]:
+        """Finished stages in the order of training, each with the names of those it came after."""
+        known = {stage.identity: stage for stage in stages if stage is not None}
+        graph = {key: [p for p in known[key].parents if p in known] for key in sorted(known)}
+        return [
+            known[key].row.model_copy(update={"after": [known[p].row.name for p in graph[key]]})
+            for key in TopologicalSorter(graph).static_order()
+        ]
+
+    def _stage(self, run_id: str) -> _Stage | None:
+        """A stage by its run; None: not finished, not in this store, or unknown."""
+        if run_id not in self._stages:
+            self._stages[run_id] = self._read_stage(run_id)
+        return self._stages[run_id]
+
+    def _read_stage(self, run_id: str) -> _Stage | None:
+        if not run_id or self._tracked.run(run_id) is None:
+            return None
+        result, record = (self._tracked.json(run_id, name) for name in (RESULT, STAGE))
+        if result is None or record is None:
+            return None
+        row = {
+            **{name: result[name] for name in ("name", "state", "updates", "best_update", "seconds")},
+            "algorithm": record["algorithm"],
+            "after": [],
+            "reward_calls": result.get("reward_calls"),
+            "calibration": result["dev"].get("calibration", []),
+            "gradient_noise": result.get("gradient_noise") or {},
+        }
+        parents = [identity for role, identity in record["parents"].items() if role != "like"]
+        made = StageRow.model_validate(_rounded(row))
+        return _Stage(made.model_copy(update={"curve": self._curve(run_id)}), record["identity"], parents)
+
+    def _curve(self, run_id: str) -> list[Evaluation]:
+        history = self._tracked.history(run_id, [*self._curves, "seconds", "reward_calls"])
+        points = []
+        for update, numbers in history.items():
+            scores = _scores(numbers, "dev/")
+            if scores:
+                seconds, calls = (numbers.get(name) for name in ("seconds", "reward_calls"))
+                points.append(
+                    Evaluation(update=update, seconds=_rounded(seconds), reward_calls=calls, scores=scores)
+                )
+        return points
+
+
+def _references(found: SpaceResults, data_dir: str | None, given: Mapping[str, Corpus]) -> list[str] | None:
+    """The test references of the data that a sweep's trials share; None, and a note, where they are away."""
+    corpus = given.get(found.data)
+    if corpus is None and data_dir is not None:
+        with suppress(UserError):  # moved or removed since: the note below says what to do
+            corpus = Corpus.load(Path(data_dir))
+    if corpus is None or corpus.digest != found.data:
+        if found.data:
+            found.notes.append(
+                "No bootstrap over sentences: the prepared data are not where they were; give --data-dir."
+            )
+        return None
+    split = corpus.splits["test"]
+    return [split.target_text(i) for i in range(len(split))]
+
+
+def _tagged(tags: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """The tags below a prefix, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in tags.items() if name.startswith(prefix)}
+
+
+def _scores(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
+    """The finite metrics below a prefix, rounded, by the rest of their names."""
+    return {
+        name.removeprefix(prefix): _rounded(value)
+        for name, value in metrics.items()
+        if name.startswith(prefix) and abs(value) < _INFINITE
+    }
+
+
+def _rounded(value: Any) -> Any:
+    """JSON with its numbers rounded: what is kept as rows gives the same report again."""
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}")
+    if isinstance(value, list):
+        return [_rounded(element) for element in value]
+    if isinstance(value, dict):
+        return {key: _rounded(element) for key, element in value.items()}
+    return value

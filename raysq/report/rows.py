@@ -1,0 +1,266 @@
+"""What a report is made of, independent of MLflow: one JSON file a trial, its hypotheses beside it.
+
+    rows/tau-demo/space.json                     the space, its task, the data
+    rows/tau-demo/erac-tau-0.045-seed-1.json     a trial: scores, curves, calibration of its stages
+    rows/tau-demo/erac-tau-0.045-seed-1.test.txt.gz
+    rows/references/60f1e2a7c3d4b5a6.test.txt.gz the references, once for all trials of the same data
+
+Such folders can be kept, completed by the trials of a later command and read again (``--rows``).
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from raysq.config import UserError
+from raysq.files import replace_json
+from raysq.records import Record, read_record
+from raysq.sweep.space import Space
+
+State = Literal["finished", "diverged", "failed", "stopped", "unfinished", "not run"]
+"""stopped: by a scheduler; unfinished: its sweep has not ended, or was killed."""
+REMEDY = "remove it and make the rows again: python workflows/report.py --experiment NAME"
+REFERENCES = "references"
+
+
+class Evaluation(Record):
+    """One evaluation of a stage in training."""
+
+    remedy = REMEDY
+
+    update: int
+    """Updates of the stage until then."""
+    seconds: float | None = None
+    """Time of the stage until then [s]; None: not noted."""
+    reward_calls: float | None = None
+    """Sequences that the reward of the stage had scored until then; None: not noted."""
+    scores: dict[str, float]
+    """Of the dev split, by name (``bleu``)."""
+
+
+class Calibration(Record):
+    """What a critic said of dev samples beside what they earned, at one position."""
+
+    remedy = REMEDY
+
+    position: int
+    """1 for the first word; 0: all together."""
+    n: int
+    mean_q: float
+    mean_return: float
+    correlation: float
+    bins: list[tuple[float, float, int]]
+    """By tenths of Q: mean Q, mean Monte-Carlo return, number."""
+
+
+class StageRow(Record):
+    """A stage of a trial."""
+
+    remedy = REMEDY
+
+    name: str
+    algorithm: str
+    state: Literal["finished", "diverged"]
+    after: list[str]
+    """Stages that it took networks from."""
+    updates: int
+    best_update: int
+    seconds: float
+    reward_calls: float | None = None
+    curve: list[Evaluation] = Field(default_factory=list)
+    calibration: list[Calibration] = Field(default_factory=list)
+    """Empty: no critic, or not measured."""
+    gradient_noise: dict[str, Any] = Field(default_factory=dict)
+    """As the stage's result.json has it; empty: not measured."""
+
+
+class TrialRow(Record):
+    """One arm with one value of each of its axes and one seed."""
+
+    remedy = REMEDY
+
+    arm: str
+    values: dict[str, str]
+    """As typed, by axis."""
+    seed: int
+    state: State
+    recipe: str = ""
+    data: str = ""
+    """Digest of the prepared data; empty where it is not known."""
+    final: str = ""
+    """Stage whose policy is judged."""
+    dev: dict[str, float] = Field(default_factory=dict)
+    test: dict[str, float] = Field(default_factory=dict)
+    """Closing scores of the best checkpoint, by name."""
+    stages: list[StageRow] = Field(default_factory=list)
+    """In the order of training."""
+    hypotheses: list[str] | None = Field(None, exclude=True)
+    """Of the test split; in a file of their own."""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What tells the trials of a space apart."""
+        return self.arm, *sorted(self.values.items()), self.seed
+
+    @property
+    def said(self) -> str:
+        """Arm, values and seed in one line."""
+        return " ".join([self.arm, *(f"{k}={v}" for k, v in self.values.items()), f"seed {self.seed}"])
+
+    def stage(self, name: str) -> StageRow | None:
+        """The stage of this name; None where nothing is known of it."""
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+    @property
+    def judged(self) -> StageRow | None:
+        """The stage whose policy is judged; None where nothing is known of it."""
+        return self.stage(self.final)
+
+    def before(self) -> list[StageRow]:
+        """The stages that the judged one began after, directly or not, in order."""
+        names: set[str] = set()
+        waiting = list(self.judged.after) if self.judged else []
+        while waiting:
+            name = waiting.pop()
+            if name not in names and (stage := self.stage(name)):
+                names.add(name)
+                waiting += stage.after
+        return [stage for stage in self.stages if stage.name in names]
+
+
+class SpaceRow(Record):
+    """space.json of a folder of rows."""
+
+    remedy = REMEDY
+
+    space: dict[str, Any]
+    """The space as data."""
+    task: str
+    data: str
+    """Digest of the prepared data that its trials share; empty where there is none yet."""
+
+
+@dataclass
+class SpaceResults:
+    """The trials of a space on a task, from one place (a sweep's run, a folder of rows) or from several."""
+
+    space: Space
+    task: str
+    place: str
+    """As notes name it."""
+    trials: list[TrialRow]
+    references: list[str] | None = None
+    """Of the test split, one a sentence."""
+    unfinished: bool = False
+    """Whether the sweep has not ended."""
+    run_id: str | None = None
+    """Of the sweep in MLflow."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader should know of it."""
+
+    @property
+    def data(self) -> str:
+        """Digest of the data of its trials; empty where none has any."""
+        return next((trial.data for trial in self.trials if trial.data), "")
+
+
+def space_of(data: Mapping[str, Any], place: str) -> Space:
+    """A space out of its data.
+
+    Raises:
+        UserError: it is another version's.
+    """
+    try:
+        return TypeAdapter(Space).validate_python(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise UserError(
+            f"the space in {place} is of another version of raysq "
+            f"({'.'.join(map(str, first['loc']))}: {first['msg']}): repeat the sweep's command"
+        ) from error
+
+
+def write_rows(folder: Path, found: SpaceResults) -> None:
+    """Write the trials of a space that have ended, their hypotheses and references below ``folder``.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    place = folder / f"{found.space.name}-{found.task}"
+    place.mkdir(parents=True, exist_ok=True)
+    record = SpaceRow(space=found.space.as_data(), task=found.task, data=found.data)
+    replace_json(place / "space.json", record.model_dump(mode="json"))
+    for trial in found.trials:
+        if trial.state in ("not run", "unfinished"):
+            continue
+        name = _file_name(trial)
+        texts = place / f"{name}.test.txt.gz"
+        texts.unlink(missing_ok=True)  # of what the row was before
+        if trial.hypotheses is not None:
+            _write_lines(texts, trial.hypotheses)
+        replace_json(place / f"{name}.json", trial.model_dump(mode="json"))
+    if found.references is not None and found.data:
+        (folder / REFERENCES).mkdir(exist_ok=True)
+        _write_lines(_references_file(folder, found.data), found.references)
+
+
+def read_rows(folder: Path) -> list[SpaceResults]:
+    """What a folder that ``write_rows`` filled has, by space and task.
+
+    Raises:
+        UserError: there are no rows, or one is damaged.
+    """
+    spaces = sorted(folder.glob("*/space.json"))
+    if not spaces:
+        raise UserError(f"{folder} holds no rows: give --rows the folder rows/ of a report")
+    return [_read_space(path) for path in spaces]
+
+
+def _read_space(path: Path) -> SpaceResults:
+    record = read_record(path, SpaceRow)
+    trials = []
+    for file in sorted(path.parent.glob("*.json")):
+        if file == path:
+            continue
+        trial = read_record(file, TrialRow)
+        text = file.with_name(f"{file.stem}.test.txt.gz")
+        trial.hypotheses = _read_lines(text) if text.is_file() else None
+        trials.append(trial)
+    references = _references_file(path.parents[1], record.data)
+    return SpaceResults(
+        space_of(record.space, str(path)),
+        record.task,
+        str(path.parent),
+        trials,
+        _read_lines(references) if references.is_file() else None,
+    )
+
+
+def _references_file(folder: Path, data: str) -> Path:
+    return folder / REFERENCES / f"{data[:16]}.test.txt.gz"
+
+
+def _file_name(trial: TrialRow) -> str:
+    """``erac-tau-0.045-seed-1``: what tells it apart, in letters that every file system takes."""
+    words = re.sub(r"[^\w.+]+", "-", trial.said.lower(), flags=re.ASCII)
+    return words.strip("-")
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    """One text a line, compressed; the same text gives the same bytes."""
+    text = "".join(f"{line}\n" for line in lines)
+    path.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return gzip.decompress(path.read_bytes()).decode().removesuffix("\n").split("\n")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged ({error}): {REMEDY}") from error

@@ -1,0 +1,42 @@
+from raysq.report.figures.critics import calibration, gradient_noise
+from raysq.report.groups import groups_of
+from raysq.report.rows import Calibration
+from tests.report.made import results, stage, trial
+
+
+def row(position, correlation, q, gain):
+    bins = [(q - 0.5, gain - 0.25, 10), (q + 0.5, gain + 0.25, 10)]
+    means = {"mean_q": q, "mean_return": gain}
+    return Calibration(position=position, n=20, correlation=correlation, bins=bins, **means)
+
+
+def test_q_beside_returns_and_both_by_position():
+    critic = stage(calibration=[row(0, 0.6, 2.0, 1.0), row(1, 0.5, 1.5, 1.0), row(2, 0.7, 2.5, 3.0)])
+    found = results([trial("AC", 1, 5.0, stages=[critic]), trial("MLE", 1, 5.0, stages=[stage()])])
+    bins, correlation, bias = calibration(found, groups_of(found)).figure.axes
+    assert bins.lines[0].get_xydata().tolist() == [[1.5, 0.75], [2.5, 1.25]]
+    assert correlation.lines[0].get_xydata().tolist() == [[1, 0.5], [2, 0.7]]
+    assert bias.lines[0].get_xydata().tolist() == [[1, 0.5], [2, -0.5]]
+    assert len(correlation.lines) == 1  # MLE has no critic
+
+
+def test_noise_at_the_start_is_open_and_at_the_best_checkpoint_filled():
+    noise = {"first": {"relative": 2.0}, "best": {"relative": 30.0}}
+    hidden = {"first": None, "best": {"relative": None}}
+    still = {"first": None, "best": {"relative": 0.0}}
+    trials = [trial("AC", 1, 5.0, stages=[stage(gradient_noise=noise)])]
+    trials += [trial("AC", 2, 5.0, stages=[stage(gradient_noise=hidden)])]
+    trials += [trial("MLE", 1, 5.0, stages=[stage(gradient_noise=still)])]
+    found = results(trials)
+    (ax,) = gradient_noise(found, groups_of(found)).figure.axes
+    marks = [
+        (list(line.get_xdata()), line.get_markerfacecolor()) for line in ax.lines if len(line.get_xdata())
+    ]
+    assert marks == [([2.0], "none"), ([30.0], "#56b4e9")]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["AC", "MLE"]
+    assert ax.get_xscale() == "log"
+
+
+def test_nothing_measured_no_figures():
+    found = results([trial("MLE", 1, 5.0, stages=[stage()])])
+    assert calibration(found, groups_of(found)) is gradient_noise(found, groups_of(found)) is None

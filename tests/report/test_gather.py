@@ -1,0 +1,174 @@
+import math
+
+import pytest
+
+from raysq.config import UserError
+from raysq.report.gather import completed, of_experiment
+from raysq.report.rows import Evaluation
+from raysq.sweep.space import Arm, Axis, Range, Space
+from raysq.tracked import Tracked
+from tests.report.made import DATA, REFERENCES, results, trial
+
+TAU = Axis("tau", (0.0, 0.1), ("critic.tau", "erac.tau"))
+ERAC = Arm("ERAC", "erac", axes=(TAU,))
+
+
+def gathered(store, data_dirs=()):
+    (found,) = of_experiment(Tracked(store.tracker.uri, store.experiment), data_dirs)
+    return found
+
+
+def test_a_trial_with_its_scores_and_stages(store):
+    """Of three stages; what they started from is known by their identities."""
+    sweep = store.sweep(Space("trained", "Trained", (ERAC,), (1,)))
+    result = {"state": "finished", "updates": 20, "best_update": 10, "seconds": 60.125, "dev": {}}
+    mle = store.stage(sweep, "mle", {}, {10: {"dev/bleu": 40.0}}, identity="m", result=result)
+    critic_history = {10: {"dev/td_error": 0.123456789, "seconds": 3.0, "reward_calls": 100.0}}
+    row = {"position": 0, "n": 40, "mean_q": 1.0, "mean_return": 0.5, "correlation": 0.75, "bins": []}
+    critic_result = {**result, "reward_calls": 200, "dev": {"calibration": [row]}}
+    critic = store.stage(sweep, "critic", {"policy": "m"}, critic_history, identity="c", result=critic_result)
+    history = {
+        0: {"dev/bleu": 40.0, "seconds": 0.5, "reward_calls": 0.0},
+        10: {"dev/bleu": math.nan, "dev/sample_bleu": 30.0, "seconds": 1.5, "reward_calls": 50.0},
+        12: {"train/loss": 2.0},
+        20: {"dev/bleu": 45.0, "seconds": 2.5, "reward_calls": 100.0},
+    }
+    noise = {"first": None, "best": {"relative": 2.0}}
+    joint = store.stage(
+        sweep,
+        "erac",
+        {"policy": "m", "critic": "c", "like": "x"},
+        history,
+        identity="e",
+        result={**result, "gradient_noise": noise, "seconds": 2.75},
+        hypotheses=["a b", "", "c"],
+    )
+    scores = {"test_best/bleu": 44.123456789, "dev_best/bleu": 45.0, "updates": 20.0, "dev_best/x": math.inf}
+    stages = {"erac": joint, "critic": critic, "mle": mle}
+    store.trial(sweep, "ERAC", 1, "erac", stages, scores, DATA, values={"tau": "0.1"})
+    (erac,) = gathered(store).trials
+    assert (erac.arm, erac.values, erac.seed, erac.state) == ("ERAC", {"tau": "0.1"}, 1, "finished")
+    assert (erac.test, erac.dev) == ({"bleu": 44.12346}, {"bleu": 45.0})  # 7 digits, and what is finite
+    assert (erac.data, erac.recipe, erac.final) == (DATA, "erac", "erac")
+    assert erac.hypotheses == ["a b", "", "c"]
+    assert [(stage.name, sorted(stage.after)) for stage in erac.stages] == [
+        ("mle", []),
+        ("critic", ["mle"]),
+        ("erac", ["critic", "mle"]),
+    ]
+    first, second, third = erac.stages
+    assert (first.seconds, first.reward_calls, second.reward_calls) == (60.125, None, 200)
+    assert second.calibration[0].correlation == 0.75
+    assert third.gradient_noise == noise
+    assert first.curve == [Evaluation(update=10, scores={"bleu": 40.0})]
+    assert second.curve == [
+        Evaluation(update=10, seconds=3, reward_calls=100, scores={"td_error": 0.1234568})
+    ]
+    assert third.curve == [
+        Evaluation(update=0, seconds=0.5, reward_calls=0, scores={"bleu": 40.0}),
+        Evaluation(update=10, seconds=1.5, reward_calls=50, scores={"sample_bleu": 30.0}),
+        Evaluation(update=20, seconds=2.5, reward_calls=100, scores={"bleu": 45.0}),
+    ]
+
+
+def test_the_newest_sweep_of_a_space_counts(store):
+    space = Space("repeated", "Repeated", (Arm("MLE", "mle"),), (1, 2))
+    for score in (10.0, 20.0):
+        sweep = store.sweep(space)
+        store.trial(sweep, "MLE", 1, "mle", {}, {"test_best/bleu": score}, DATA)
+    found = gathered(store)
+    assert [t.test for t in found.trials] == [{"bleu": 20.0}]
+    assert (found.run_id, found.unfinished) == (sweep, False)
+
+
+def test_a_sweep_that_has_not_ended(store):
+    sweep = store.sweep(Space("going on", "", (Arm("MLE", "mle"),), (1, 2)), status="RUNNING")
+    store.trial(sweep, "MLE", 1, "mle", {}, {}, DATA, state="diverged")
+    store.trial(sweep, "MLE", 2, "mle", {"mle": "0" * 32}, {}, DATA, state=None)
+    found = gathered(store)
+    assert {t.seed: t.state for t in found.trials} == {1: "diverged", 2: "unfinished"}
+    assert found.unfinished
+    assert all(t.stages == [] and t.hypotheses is None for t in found.trials)
+
+
+def test_references_of_the_data_that_the_trials_were_trained_on(store, small_corpus):
+    texts = [small_corpus.splits["test"].target_text(i) for i in range(5)]
+    space = Space("with data", "", (Arm("MLE", "mle"),), (1,))
+    sweep = store.sweep(space, **{"raysq.data_dir": str(small_corpus.folder)})
+    store.trial(sweep, "MLE", 1, "mle", {}, {}, small_corpus.digest)
+    assert gathered(store).references == texts
+    sweep = store.sweep(space, **{"raysq.data_dir": "/nowhere"})
+    store.trial(sweep, "MLE", 1, "mle", {}, {}, small_corpus.digest)
+    away = gathered(store)
+    assert away.references is None
+    assert away.notes == [
+        "No bootstrap over sentences: the prepared data are not where they were; give --data-dir."
+    ]
+    assert gathered(store, [small_corpus.folder]).references == texts
+
+
+def test_references_of_other_data_do_not_count(store, small_corpus):
+    sweep = store.sweep(
+        Space("other data", "", (Arm("MLE", "mle"),), (1,)), **{"raysq.data_dir": str(small_corpus.folder)}
+    )
+    store.trial(sweep, "MLE", 1, "mle", {}, {}, DATA)
+    assert gathered(store, [small_corpus.folder]).references is None
+
+
+def test_a_sweep_without_its_space(store):
+    tags = {"raysq.level": "sweep", "raysq.sweep": "empty", "raysq.task": "demo"}
+    store.tracker.create_run("empty", tags, {})
+    with pytest.raises(UserError, match=r"has no space\.json: repeat its command"):
+        gathered(store)
+
+
+def states(found):
+    return {t.said: (t.state, t.test.get("bleu")) for t in found.trials}
+
+
+def test_every_trial_of_the_space_is_there():
+    found = completed([results([trial("ERAC", 1, 5.0, {"tau": "0.1"})], (ERAC,), seeds=(1, 2))])
+    assert states(found) == {
+        "ERAC tau=0.0 seed 1": ("not run", None),
+        "ERAC tau=0.1 seed 1": ("finished", 5.0),
+        "ERAC tau=0.0 seed 2": ("not run", None),
+        "ERAC tau=0.1 seed 2": ("not run", None),
+    }
+
+
+def test_the_first_place_that_finished_a_trial_counts():
+    first = [
+        trial("MLE", 1, 1.0),
+        trial("MLE", 2, 1.0, state="diverged"),
+        trial("MLE", 3, state="unfinished"),
+    ]
+    second = [
+        trial("MLE", 1, 2.0),
+        trial("MLE", 2, 2.0),
+        trial("MLE", 3, state="failed"),
+        trial("MLE", 4, 2.0),
+    ]
+    found = completed([results(first), results(second, references=REFERENCES)])
+    assert states(found) == {
+        "MLE seed 1": ("finished", 1.0),
+        "MLE seed 2": ("finished", 2.0),
+        "MLE seed 3": ("unfinished", None),
+        "MLE seed 4": ("finished", 2.0),  # a seed more than the space has
+    }
+    assert (found.references, found.notes) == (REFERENCES, [])
+
+
+def test_what_does_not_belong_is_left_out_and_said():
+    other = [trial("MLE", 1, 2.0, data="other"), trial("RAML", 1, 2.0), trial("MLE", 1, 3.0, {"tau": "1"})]
+    found = completed([results([trial("MLE", 2, 1.0)], seeds=(1, 2)), results(other)])
+    assert states(found) == {"MLE seed 1": ("not run", None), "MLE seed 2": ("finished", 1.0)}
+    assert found.notes == [
+        "1 trials of by hand are left out: they are of other data",
+        "2 trials of by hand are left out: the space has them no longer",
+    ]
+
+
+def test_a_search_has_the_trials_that_it_drew():
+    arm = Arm("ERAC", "erac", axes=(Axis("tau", Range(0.0, 1.0), ("erac.tau",)),))
+    found = completed([results([trial("ERAC", 1, 5.0, {"tau": "0.123"})], (arm,), seeds=(1, 2))])
+    assert states(found) == {"ERAC tau=0.123 seed 1": ("finished", 5.0)}

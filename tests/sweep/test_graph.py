@@ -1,0 +1,108 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raysq.data.shards import Corpus
+from raysq.sweep.forecast import Forecast, forecast, most_updates, path_and_sum
+from raysq.sweep.graph import Graph, kind_of, known_rates
+from raysq.sweep.plans import configured, planned
+from raysq.sweep.settings import TuneSettings
+from raysq.sweep.space import Arm, Axis, Space
+from workflows.tune import recipe_named
+
+GRID = Space(
+    "grid",
+    "Grid",
+    (
+        Arm(
+            "ERAC",
+            "erac",
+            axes=(Axis("critic", (1, 2), ("critic.seed",)), Axis("actor", (1, 2), ("erac.seed",))),
+        ),
+        Arm("continued", "erac", {"control": True}, stage="continued_mle"),
+    ),
+    seeds=(1,),
+)
+SMALL = ("mle.max_updates=8", "critic.max_updates=4", "erac.max_updates=6", "mle.batch_size=4")
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Graph:
+    return plan(tmp_path)
+
+
+def plan(store: Path) -> Graph:
+    trials = configured(GRID, TuneSettings(space="grid", settings=SMALL), recipe_named)
+    return planned(trials, store, "data", "version")
+
+
+def names(graph: Graph) -> list[str]:
+    return [node.stage.spec.name for node in graph.nodes.values()]
+
+
+def test_every_stage_once_after_those_it_starts_from(found: Graph) -> None:
+    assert sorted(names(found)) == ["continued_mle", *["critic"] * 2, *["erac"] * 4, "mle"]
+    seen: set[Path] = set()
+    for folder, node in found.nodes.items():
+        assert set(node.parents) <= seen
+        seen.add(folder)
+    control = next(node for node in found.nodes.values() if node.stage.spec.name == "continued_mle")
+    assert [parent.name.split("-")[0] for parent in control.parents] == ["mle", "erac"]
+    assert [len(node.trials) for node in found.nodes.values() if node.stage.spec.name == "mle"] == [5]
+
+
+def test_trials_share_the_objects_of_their_stages(found: Graph) -> None:
+    """What one of them learns of a stage, its run in MLflow for one, all know."""
+    assert len({id(plan.stages[0]) for plan in found.trials}) == 1
+    assert found.trials[0].judged.spec.name == "erac"
+    assert found.trials[4].judged.spec.name == "continued_mle"
+    assert found.trials[0].judged is found.trials[4].stages[2]
+
+
+def test_the_longest_way_to_the_end(found: Graph) -> None:
+    cost = {"mle": 10.0, "critic": 5.0, "erac": 3.0, "continued_mle": 1.0}
+    seconds = {folder: cost[node.stage.spec.name] for folder, node in found.nodes.items()}
+    remaining = found.remaining_seconds(seconds)
+    first, *_ = found.nodes
+    assert remaining[first] == 10 + 5 + 3 + 1
+    assert sorted(remaining.values()) == [1, 3, 3, 3, 4, 8, 9, 19]
+    forecasts = {folder: Forecast(1, cost, "timed") for folder, cost in seconds.items()}
+    assert path_and_sum(found, forecasts) == (19, 10 + 2 * 5 + 4 * 3 + 1)
+
+
+def finish(graph: Graph, name: str, updates: int, seconds: float) -> None:
+    node = next(node for node in graph.nodes.values() if node.stage.spec.name == name)
+    node.stage.record["run_id"] = "id"
+    node.stage.write_record()
+    result: dict[str, Any] = {"name": name, "state": "finished", "updates": updates, "best_update": 1}
+    (node.folder / "result.json").write_text(
+        json.dumps({**result, "seconds": seconds, "dev": {}, "test": {}})
+    )
+
+
+def test_rates_come_from_finished_stages_of_the_same_kind(
+    tmp_path: Path, found: Graph, small_corpus: Corpus
+) -> None:
+    for name, updates, seconds in (("critic", 4, 2.0), ("erac", 6, 18.0)):
+        finish(found, name, updates, seconds)
+    again = plan(tmp_path)
+    left = [node.stage.spec.name for node in again.to_train]
+    assert sorted(left) == ["continued_mle", "critic", *["erac"] * 3, "mle"]
+    rates = known_rates(tmp_path)
+    told = {node.stage.spec.name: rates.get(kind_of(node)) for node in again.nodes.values()}
+    assert told == {"mle": None, "critic": 0.5, "erac": 3.0, "continued_mle": None}
+    forecasts = forecast(again, tmp_path, small_corpus, threads=1)
+    by_name = {folder.name.split("-")[0]: forecasts[folder] for folder in forecasts}
+    assert by_name["critic"] == Forecast(4, 0.5, "trained")
+    assert by_name["erac"].seconds == 18.0
+    assert (by_name["continued_mle"].updates, by_name["continued_mle"].source) == (6, "timed")
+    assert by_name["continued_mle"].rate > 0
+    # in batches of another size: of another kind
+    assert by_name["continued_mle"].rate != by_name["mle"].rate
+
+
+def test_updates_at_most(found: Graph, small_corpus: Corpus) -> None:
+    of = {n.stage.spec.name: most_updates(n, found, small_corpus) for n in found.nodes.values()}
+    assert of == {"mle": 8, "critic": 4, "erac": 6, "continued_mle": 6}

@@ -1,0 +1,135 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raysq.config import UserError
+from raysq.sweep.plans import configured, planned
+from raysq.sweep.settings import TuneSettings
+from raysq.sweep.space import Arm, Axis, Range, Space
+from workflows.tune import recipe_named, space_named
+
+SPACES = sorted(path.stem for path in Path("tune_spaces").glob("*.py"))
+TAU = Axis("tau", (0.0, 0.2), keys=("critic.tau", "erac.tau"))
+SPACE = Space(
+    "x", "X", (Arm("ERAC", "erac", {"erac.lambda_mle": 0.5}, (TAU,)), Arm("MLE", "mle")), seeds=(1,)
+)
+
+
+def trials_of(space: Space = SPACE, **settings: Any) -> list[Any]:
+    return configured(space, TuneSettings(space=space.name, **settings), recipe_named)
+
+
+def test_the_command_wins_over_the_space_and_the_space_over_the_task() -> None:
+    (_, _, first), (_, _, second), (_, _, mle) = trials_of(settings=("critic.max-updates=7", "erac.tau=0.3"))
+    assert first.erac.lambda_mle == 0.5  # type: ignore[attr-defined]
+    assert first.erac.critic_learning_rate == 1e-3  # type: ignore[attr-defined] # the demo's
+    assert first.critic.max_updates == 7  # type: ignore[attr-defined]
+    assert [c.critic.tau for c in (first, second)] == [0.0, 0.2]  # type: ignore[attr-defined]
+    assert [c.erac.tau for c in (first, second)] == [0.3, 0.3]  # type: ignore[attr-defined]
+    assert mle.mle.max_updates == 1600  # type: ignore[attr-defined]
+    assert first.num_learners == 0
+
+
+@pytest.mark.parametrize(
+    ("space", "settings", "message"),
+    [
+        (
+            SPACE,
+            {"settings": ("erac.taw=1",)},
+            r"--settings erac.taw=1: no workflow of this space has erac.taw",
+        ),
+        (SPACE, {"settings": ("erac.tau",)}, r"--settings erac.tau: must be KEY=VALUE"),
+        (SPACE, {"settings": ("erac.tau=-1",)}, r"--settings erac.tau=-1: must be at least 0"),
+        (SPACE, {"arms": ("AC",)}, r"--arms AC: must be of ERAC, MLE"),
+        (SPACE, {"scheduler": "asha"}, r"--scheduler asha: tune space x is a grid"),
+        (SPACE, {"num_samples": 2}, r"--num-samples 2: tune space x has no Range"),
+        (
+            Space("x", "X", (Arm("ERAC", "erac", {"erac.taw": 1}),)),
+            {},
+            r"erac.taw = 1 in tune space x, arm ERAC: unknown key; did you mean erac.tau",
+        ),
+        (
+            Space("x", "X", (Arm("ERAC", "erac", {"erac.tau": "hot"}),)),
+            {},
+            r"erac.tau = hot in tune space x, arm ERAC: must be a finite number",
+        ),
+        (
+            Space("x", "X", (Arm("E", "erca"),)),
+            {},
+            r"recipe erca of the tune space: there is no workflow erca.py",
+        ),
+    ],
+)
+def test_mistakes_are_told_before_anything_begins(
+    space: Space, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        trials_of(space, **settings)
+
+
+def test_arms_of_a_command_are_a_part_of_the_space() -> None:
+    assert [trial.said for trial, _, _ in trials_of(arms=("MLE",), seeds=(4, 5))] == [
+        "MLE seed 4",
+        "MLE seed 5",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "num_trials", "num_stages"),
+    [
+        ("tau", 30, 3 * (1 + 5 + 10)),
+        ("lambda_var", 24, 3 * (1 + 8 + 8)),
+        ("target_rate", 21, 3 * (1 + 7 + 7)),
+        # 9 MLE (one is the grids' actor), 9 RAML, 3 + 9 of each grid; 3 critics of AC and 3 of ERAC
+        ("seed_grid", 45, 9 + 9 + 3 * (3 + 9)),
+        ("input_feeding", 36, 2 * 3 * (1 + 1 + 2 + 2 + 2 + 1)),
+        # the critic that knows no entropy is AC's too
+        ("future_entropy", 27, 9 * (1 + 2 + 3)),
+        ("raml_temperature", 15, 15),
+        ("alpha", 15, 15),
+        ("comparison", 48, 3 * 19),
+        ("dropout", 36, 36),
+        ("search", 1, 3),
+    ],
+)
+def test_the_spaces_share_what_they_have_in_common(
+    tmp_path: Path, name: str, num_trials: int, num_stages: int
+) -> None:
+    assert name in SPACES
+    trials = trials_of(space_named(name))
+    graph = planned(trials, tmp_path, "data", "version")
+    assert (len(graph.trials), len(graph.nodes)) == (num_trials, num_stages)
+
+
+def test_no_space_is_left_out_above() -> None:
+    counted = test_the_spaces_share_what_they_have_in_common.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    assert sorted(name for name, _, _ in counted) == SPACES
+
+
+def test_a_space_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from raysq.sweep.space import Arm, Space\nSPACE = Space('mine', 'Mine', (Arm('a', 'mle'),))\n"
+    )
+    assert space_named(str(path)).name == "mine"
+    with pytest.raises(UserError, match="--space maine: must be one of alpha, comparison, "):
+        space_named("maine")
+    path.write_text("SPACE = 3\n")
+    with pytest.raises(UserError, match="must define SPACE"):
+        space_named(str(path))
+
+
+def test_a_judged_stage_that_is_not_there(tmp_path: Path) -> None:
+    space = Space("x", "X", (Arm("control", "erac", stage="continued_mle"),), seeds=(1,))
+    with pytest.raises(
+        UserError, match="arm control: recipe erac has no stage continued_mle as it is set; it has mle"
+    ):
+        planned(trials_of(space), tmp_path, "data", "version")
+
+
+def test_ranges_can_be_searched() -> None:
+    axes = (Axis("erac.learning_rate", Range(1e-5, 1e-3, log=True)),)
+    space = Space("x", "X", (Arm("ERAC", "erac", axes=axes),), seeds=(1,))
+    found = trials_of(space, num_samples=4, scheduler="asha")
+    assert len({config.erac.learning_rate for _, _, config in found}) == 4

@@ -1,0 +1,77 @@
+import json
+import math
+
+import pytest
+
+from raysq.config import UserError
+from raysq.sweep.space import Arm, Axis, Range, Space, trials
+
+TAU = Axis("tau", (0.0, 0.1), keys=("critic.tau", "erac.tau"))
+RATE = Axis("erac.learning_rate", (1e-4, 1e-3, 1e-2))
+
+
+def test_every_combination_with_every_seed() -> None:
+    space = Space("x", "X", (Arm("ERAC", "erac", {"erac.lambda_mle": 0.3}, (TAU, RATE)),), seeds=(4, 5))
+    found = trials(space)
+    assert len(found) == 2 * 3 * 2
+    assert found[0].said == "ERAC tau=0.0 erac.learning_rate=0.0001 seed 4"
+    assert found[-1].settings == {
+        "seed": 5,
+        "erac.lambda_mle": 0.3,
+        "critic.tau": 0.1,
+        "erac.tau": 0.1,
+        "erac.learning_rate": 1e-2,
+    }
+
+
+def test_seeds_of_the_command_replace_the_spaces_but_not_an_arms_own() -> None:
+    space = Space("x", "X", (Arm("MLE", "mle"), Arm("RAML", "raml", seeds=(8, 9))), seeds=(1, 2, 3))
+    assert [(t.arm.label, t.seed) for t in trials(space, seeds=(6,))] == [
+        ("MLE", 6),
+        ("RAML", 8),
+        ("RAML", 9),
+    ]
+
+
+def test_draws_depend_on_their_place_alone() -> None:
+    """The same command continues the same trials, more draws keep the earlier ones, seeds share them."""
+    axes = (Axis("rate", Range(1e-5, 1e-3, log=True)), Axis("weight", Range(0.0, 0.5)), TAU)
+    space = Space("x", "X", (Arm("ERAC", "erac", axes=axes),), seeds=(1, 2))
+    three, five = trials(space, num_samples=3), trials(space, num_samples=5)
+    assert space.searches
+    assert len(three) == 2 * 2 * 3
+    first = [(t.values["rate"], t.values["weight"]) for t in three if t.seed == 1 and t.values["tau"] == 0.1]
+    again = [(t.values["rate"], t.values["weight"]) for t in five if t.seed == 2 and t.values["tau"] == 0.0]
+    assert again[:3] == first
+    assert len(set(again)) == 5
+    other = trials(Space("y", "Y", space.arms), num_samples=3)
+    assert {t.values["rate"] for t in other}.isdisjoint({t.values["rate"] for t in three})
+
+
+def test_a_range_is_uniform_or_uniform_in_its_logarithm() -> None:
+    assert [Range(2.0, 6.0).at(share) for share in (0.0, 0.25, 1.0)] == [2.0, 3.0, 6.0]
+    assert [Range(1e-4, 1e-2, log=True).at(share) for share in (0.0, 0.5, 1.0)] == [1e-4, 1e-3, 1e-2]
+    axes = (Axis("rate", Range(0.0, 1.0)),)
+    values = [
+        t.values["rate"] for t in trials(Space("x", "X", (Arm("a", "erac", axes=axes),), (1,)), (), 400)
+    ]
+    mean = sum(map(float, values)) / 400  # type: ignore[arg-type]
+    assert abs(mean - 0.5) < 5 * math.sqrt(1 / 12 / 400)
+
+
+def test_the_same_trial_twice_is_a_mistake() -> None:
+    space = Space("x", "X", (Arm("ERAC", "erac", axes=(Axis("tau", (0.1, 0.1)),)),), seeds=(1,))
+    with pytest.raises(UserError, match=r"tune space x has 2 trials ERAC tau=0\.1 seed 1"):
+        trials(space)
+
+
+def test_a_space_is_data() -> None:
+    space = Space(
+        "x", "X", (Arm("ERAC", "erac", axes=(Axis("rate", Range(0.0, 1.0)), TAU)),), baseline="ERAC"
+    )
+    data = json.loads(json.dumps(space.as_data()))
+    assert data["baseline"] == "ERAC"
+    assert data["arms"][0]["axes"] == [
+        {"name": "rate", "values": {"low": 0.0, "high": 1.0, "log": False}, "keys": []},
+        {"name": "tau", "values": [0.0, 0.1], "keys": ["critic.tau", "erac.tau"]},
+    ]

@@ -1,0 +1,126 @@
+"""Make the report of an experiment's sweeps: tables, figures, tests and one page to look at.
+
+    python workflows/report.py --experiment raysq --tracking-uri sqlite:////data/runs/mlflow.db
+    python workflows/report.py --rows tests/benchmarks/results/multi30k/rows --output-dir report
+
+Of every tune space and task the newest sweep counts, with what kept rows (--rows) add to it; what was not run
+says so. Tables are in the papers' form, with the papers' numbers beside ours. The rows from which the same
+report can be made again are written beside it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from pydantic import model_validator
+from rich.console import Console
+
+from raysq.commandline import run_command
+from raysq.config import Config, UserError
+from raysq.files import write_lines
+from raysq.places import lasting
+from raysq.report.formats import markdown, write_table
+from raysq.report.gather import completed, of_experiment
+from raysq.report.page import page
+from raysq.report.papers import TABLES
+from raysq.report.rows import SpaceResults, read_rows, write_rows
+from raysq.report.section import Section, section_of
+from raysq.report.tables import quoted_table
+from raysq.tracked import Tracked
+from raysq.tracking import Tracker, default_uri
+
+PAGE = "report.html"
+
+
+class ReportSettings(Config):
+    """What is reported, and where to."""
+
+    experiment: str | None = None
+    """Experiment in MLflow whose sweeps are reported; none: rows alone."""
+    tracking_uri: str | None = None
+    """MLflow's store, sqlite:////absolute/path/mlflow.db or http(s)://server; none: runs/mlflow.db."""
+    rows: tuple[Path, ...] = ()
+    """Folders of rows that earlier reports wrote: they stand in for what the experiment does not have."""
+    data_dir: tuple[Path, ...] = ()
+    """Prepared data, for the references of the bootstrap; none: where the sweeps found them."""
+    output_dir: Path = Path("report")
+    """Folder for tables, figures, rows and report.html."""
+    no_log: bool = False
+    """Leave MLflow as it is: otherwise report.html is attached to the sweeps' runs."""
+
+    @model_validator(mode="after")
+    def _something_to_report(self) -> ReportSettings:
+        if self.experiment is None and not self.rows:
+            raise ValueError("`experiment` or `rows` must be given")
+        if self.experiment is None and self.tracking_uri is not None:
+            raise ValueError("`tracking_uri` has no effect without `experiment`")
+        return self
+
+
+def main(settings: ReportSettings) -> None:
+    """Gather, write, log."""
+    console = Console(soft_wrap=True, highlight=False)
+    output = lasting("--output-dir", settings.output_dir)
+    uri = settings.tracking_uri or default_uri(Path("runs"))
+    tracked = Tracked(uri, settings.experiment) if settings.experiment else None
+    parts = of_experiment(tracked, settings.data_dir) if tracked else []
+    for folder in settings.rows:
+        parts += read_rows(folder)
+    if not parts:
+        raise UserError(
+            f"experiment {settings.experiment} has no sweep: python workflows/tune.py --space NAME makes one"
+        )
+    sections = [section_of(completed(of_one)) for of_one in _by_space(parts)]
+    write(output, sections, settings.experiment)
+    for section in sections:
+        console.print(f"{section.name}: {section.said[0]}")
+    console.print(f"report: {output / PAGE}")
+    if tracked is not None and not settings.no_log:
+        tracker = Tracker(tracked.uri, str(settings.experiment))
+        for section in sections:
+            if section.results.run_id is not None:
+                tracker.log_artifact(section.results.run_id, output / PAGE, "report")
+
+
+def write(output: Path, sections: list[Section], experiment: str | None) -> None:
+    """Write everything below ``output``."""
+    shown = {section.results.space.table for section in sections}
+    papers = [quoted_table(table) for key, table in TABLES.items() if key not in shown and table.rows]
+    for section in sections:
+        for table in section.tables:
+            write_table(output / section.name, table)
+        for drawing in section.drawings:
+            drawing.write(output / section.name)
+        write_rows(output / "rows", section.results)
+    for table in papers:
+        write_table(output / "papers", table)
+    source = f"experiment {experiment}" if experiment else "kept rows"
+    made = f"Made from {source} on {time.strftime('%Y-%m-%d at %H:%M')}."
+    title = "Sweeps" if experiment is None else f"Sweeps of {experiment}"
+    write_lines(output / PAGE, page(title, made, sections, papers).splitlines())
+    write_lines(output / "report.md", _markdown(title, made, sections).splitlines())
+
+
+def _markdown(title: str, made: str, sections: list[Section]) -> str:
+    """What can be pasted into a README: sentences, tables, and links to the figures."""
+    parts = [f"# {title}\n\n{made}\n"]
+    for section in sections:
+        parts.append(f"## {section.results.space.title}, {section.results.task}\n")
+        parts.append("".join(f"- {sentence}\n" for sentence in section.said))
+        parts += map(markdown, section.tables)
+        parts += [f"![{d.key}]({section.name}/{d.key}.png)\n\n{d.caption}\n" for d in section.drawings]
+    return "\n".join(parts)
+
+
+def _by_space(parts: list[SpaceResults]) -> list[list[SpaceResults]]:
+    """What belongs together, spaces in the order in which they first occur."""
+    found: dict[tuple[str, str], list[SpaceResults]] = {}
+    for part in parts:
+        found.setdefault((part.space.name, part.task), []).append(part)
+    return list(found.values())
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(ReportSettings, main, description=__doc__))
