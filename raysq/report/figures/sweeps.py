@@ -9,40 +9,48 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from raysq.report.figures.style import INK, MUTED, SERIES, Drawing, Look, canvas, legend, looks
+from raysq.report.figures.style import INK, MUTED, SERIES, Drawing, Look, canvas, legend, logarithmic, looks
 from raysq.report.groups import Group, axes_of, seed_axes_of
 from raysq.report.papers import PaperTable
 from raysq.report.rows import SpaceResults, TrialRow
 from raysq.report.tables import judged_by, metric_name, paper_rows
+from raysq.sweep.space import Range
 
 _EVENLY_UP_TO = 12
 """Values of an axis that stand evenly spaced, as typed; more are drawn to scale."""
 
 
 def along_axis(results: SpaceResults, groups: Sequence[Group], paper: PaperTable | None) -> list[Drawing]:
-    """For each axis that is the only one of an arm: the score by value, runs as points, means joined."""
+    """For each axis that is the only one of an arm, or that was drawn from: the score by value.
+
+    Runs are points; means of an axis whose values were chosen are joined.
+    """
     split, metric = judged_by(results, paper)
     arms: dict[str, list[str]] = {}
+    drawn: dict[str, Range] = {}
     for arm in results.space.arms:
         axes = axes_of(results.space, arm.label)
-        if len(axes) == 1:
-            arms.setdefault(axes[0].name, []).append(arm.label)
+        for axis in axes:
+            if isinstance(axis.values, Range):
+                drawn[axis.name] = axis.values
+            if len(axes) == 1 or isinstance(axis.values, Range):
+                arms.setdefault(axis.name, []).append(arm.label)
     drawings = []
-    for axis, labels in arms.items():
+    for name, labels in arms.items():
         of_axis = {label: [g for g in groups if g.arm == label] for label in labels}
         if not any(g.scores(split, metric) for of_arm in of_axis.values() for g in of_arm):
             continue
         flat = [g for g in groups if not g.values and g.scores(split, metric)]
         with canvas(7.2, 4.6) as (figure, (ax,)):
-            _draw_axis(ax, axis, of_axis, flat, (split, metric))
-            ax.set_xlabel(axis)
+            _draw_axis(ax, name, of_axis, flat, (split, metric), drawn.get(name))
+            ax.set_xlabel(name)
             ax.set_ylabel(f"{split} {metric_name(metric)}")
             legend(figure, ax, 3)
         caption = (
-            f"{split} {metric_name(metric)} by {axis} on {results.task}: points are runs, lines join their "
+            f"{split} {metric_name(metric)} by {name} on {results.task}: points are runs, lines join their "
             "means, crosses at the foot are values with diverged runs. Horizontal lines: arms without it."
         )
-        drawings.append(Drawing(f"by-{axis.replace('.', '-').replace(' ', '-')}", caption, figure))
+        drawings.append(Drawing(f"by-{name.replace('.', '-').replace(' ', '-')}", caption, figure))
     return drawings
 
 
@@ -53,7 +61,7 @@ def heat_map(results: SpaceResults, groups: Sequence[Group], paper: PaperTable |
     for arm in results.space.arms:
         axes = axes_of(results.space, arm.label)
         of_arm = [g for g in groups if g.arm == arm.label]
-        if len(axes) != 2 or not any(g.scores(split, metric) for g in of_arm):
+        if len(axes) != 2 or results.space.searches or not any(g.scores(split, metric) for g in of_arm):
             continue
         rows, columns = ([g.values[axis.name] for g in of_arm] for axis in axes)
         cells = {(g.values[axes[0].name], g.values[axes[1].name]): g for g in of_arm}
@@ -133,9 +141,10 @@ def _draw_axis(
     of_axis: Mapping[str, Sequence[Group]],
     flat: Sequence[Group],
     score: tuple[str, str],
+    drawn: Range | None,
 ) -> None:
     values = sorted({g.values[axis] for of_arm in of_axis.values() for g in of_arm}, key=_order)
-    evenly = len(values) <= _EVENLY_UP_TO or any(isinstance(_order(v)[1], str) for v in values)
+    evenly = drawn is None and (len(values) <= _EVENLY_UP_TO or any(_order(v)[0] for v in values))
     places = {value: float(k if evenly else _order(value)[1]) for k, value in enumerate(values)}
     if evenly:
         ax.set_xticks(range(len(values)), values)
@@ -145,8 +154,10 @@ def _draw_axis(
         points = sorted((places[g.values[axis]], g) for g in of_arm if g.scores(*score))
         x = [place for place, _ in points]
         style: dict[str, Any] = {"color": look.colour, "marker": look.marker}
-        ax.plot(x, [fmean(g.scores(*score)) for _, g in points], look.line, markersize=0, color=look.colour)
-        ax.plot([], [], look.line, markersize=5, label=label, **style)
+        line = look.line if drawn is None else ""
+        means = [fmean(g.scores(*score)) for _, g in points]
+        ax.plot(x, means, linestyle=line, color=look.colour)
+        ax.plot([], [], linestyle=line, markersize=5, label=label, **style)
         for place, g in points:
             scores = g.scores(*score)
             ax.plot([place] * len(scores), scores, linestyle="", markersize=5, alpha=0.75, **style)
@@ -165,6 +176,8 @@ def _draw_axis(
         look = found[g.arm]
         mean = fmean(g.scores(*score))
         ax.axhline(mean, linestyle=look.line, color=look.colour, linewidth=1.2, label=g.label)
+    if drawn is not None and drawn.log:
+        logarithmic(ax)
     ax.margins(y=0.12)
 
 

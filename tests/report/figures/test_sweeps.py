@@ -3,7 +3,7 @@ from matplotlib.colors import to_hex
 from raysq.report.figures.sweeps import along_axis, heat_map, seed_grid
 from raysq.report.groups import groups_of
 from raysq.report.papers import TABLES
-from raysq.sweep.space import Arm, Axis
+from raysq.sweep.space import Arm, Axis, Range
 from tests.report.made import grid, results, trial
 
 TAU = Axis("tau", (0.0, 0.1, 1.0), ("critic.tau", "erac.tau"))
@@ -46,6 +46,21 @@ def test_many_values_stand_to_scale():
     found = results(trials, ARMS)
     (drawing,) = along_axis(found, groups_of(found), None)
     assert points(drawing.figure.axes[0])[:2] == [(0.0, 50.0), (0.125, 51.0)]
+
+
+def test_what_a_search_drew_stands_to_scale_for_each_of_its_axes():
+    axes = (Axis("rate", Range(1e-3, 1e-1, log=True)), Axis("weight", Range(0.0, 1.0)))
+    trials = [
+        trial("ERAC", 1, 50.0, {"rate": "0.001", "weight": "0.5"}),
+        trial("ERAC", 1, 52.0, {"rate": "0.05", "weight": "0.25"}),
+    ]
+    found = results(trials, (Arm("ERAC", "erac", axes=axes),))
+    rate, weight = (drawing.figure.axes[0] for drawing in along_axis(found, groups_of(found), None))
+    assert points(rate) == [(0.001, 50.0), (0.05, 52.0)]
+    assert points(weight) == [(0.25, 52.0), (0.5, 50.0)]
+    assert (rate.get_xscale(), weight.get_xscale()) == ("log", "linear")
+    assert not [line for line in rate.lines if line.get_linestyle() == "-"]  # nothing joins draws
+    assert heat_map(found, groups_of(found), None) == []
 
 
 def test_an_axis_without_results_is_not_drawn():
