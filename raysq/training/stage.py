@@ -317,7 +317,7 @@ class _StageRun:
             raise Diverged(
                 f"stage {self.spec.name} diverged before its first evaluation: {progress.stopped_by}"
             )
-        for group in (*algorithm.trains, *algorithm.following_rates()):
+        for group in algorithm.trains:
             network = getattr(self.networks, group)
             load_network(network, self.spec.folder, group, progress.best_update, self.state.vocabularies)
         texts_to = self.spec.folder / "hypotheses" if self.leads else None

@@ -211,14 +211,3 @@ def test_account() -> None:
     assert (found["tokens_per_second"], found["reward_wait_share"]) == (22.5, 0.25)
     progress.diverged = True
     assert account("x", progress, 5)["state"] == "diverged"
-
-
-def test_the_best_critic_is_judged_with_its_own_target_critic(train: Any, actor: Path, tmp_path: Path) -> None:
-    """At the end as at the evaluation that found it best, whatever the target critic has become since."""
-    critic = CriticTraining(
-        batch_size=9, evaluate_every=1, max_updates=8, max_length=6, learning_rate=0.3, target_rate=0.5
-    )
-    result = train(critic, tmp_path / "critic", actor)
-    scores = dict(map(tuple, result["scores"]))
-    assert 0 < result["best_update"] < result["updates"]
-    assert result["dev"]["td_error"] == scores[result["best_update"]]
