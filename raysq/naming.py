@@ -1,6 +1,6 @@
 """What runs are called: label, task, seed and what was changed, ``ERAC demo seed 1 erac.tau=0.01``.
 
-Two runs that differ differ in their names; those that differ by the seed alone share ``group``.
+Runs that differ by seeds alone share ``group``; any other difference of settings is in it.
 """
 
 from __future__ import annotations
@@ -61,12 +61,15 @@ def of_stage(recipe: Recipe, config: TrainingConfig, name: str) -> dict[str, Sca
         others.discard(stage.name)
         todo += [parent for parent in (stage.policy, stage.critic, stage.like) if parent is not None]
     changed = changed_settings(recipe, config)
-    return {key: value for key, value in changed.items() if key.partition(".")[0] not in others}
+    mine = {key: value for key, value in changed.items() if key.partition(".")[0] not in others}
+    mine.pop(f"{name}.seed", None)  # named anyway
+    return mine
 
 
 def group(title: str, task: str, changed: Mapping[str, object]) -> str:
-    """All but the seed: runs of one group are repetitions of one another."""
-    return " ".join([title, task, *_typed(changed)])
+    """All but the seeds: runs of one group are repetitions of one another."""
+    typed = _typed({key: value for key, value in changed.items() if not key.endswith("seed")})
+    return " ".join([title, task, *typed])
 
 
 def run_name(title: str, task: str, seed: int, changed: Mapping[str, object]) -> str:

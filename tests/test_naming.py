@@ -41,6 +41,15 @@ def test_networks_and_decoding_belong_to_every_stage():
     assert of_stage(RECIPE, changed, "mle") == {"network.dropout": 0.1, "decoding.beam_size": 2}
 
 
+def test_seeds_of_stages_are_no_part_of_a_group():
+    changed = config("--critic.seed=2", "--erac.seed=3", "--erac.tau=0.1")
+    erac = of_stage(RECIPE, changed, "erac")
+    assert erac == {"erac.tau": 0.1, "critic.seed": 2}  # its own is named anyway
+    assert of_stage(RECIPE, changed, "critic") == {}
+    assert group("ERAC", "demo", changed_settings(RECIPE, changed)) == "ERAC demo erac.tau=0.1"
+    assert group("AC", "demo", {"critic seed": 2, "actor seed": 3}) == "AC demo"  # axes of a grid
+
+
 def test_names():
     assert run_name(label("erac"), "demo", 1, {}) == "ERAC demo seed 1"
     changed = {"preset": "dai2018", "erac.tau": 0.01, "reward.match_unknown": True}
