@@ -20,10 +20,16 @@ def overall(stage: StageRow) -> Calibration:
     return next(row for row in stage.calibration if row.position == 0)
 
 
-def measured_noise(group: Group, when: str) -> list[dict[str, float | None]]:
-    """What was measured of the gradient in a group's runs, ``first`` or at the ``best`` checkpoint."""
+def measured_noise(group: Group, when: str, *, own: bool) -> list[dict[str, float | None]]:
+    """What was measured of the gradient in a group's runs.
+
+    Args:
+        group: of the runs.
+        when: ``first``, at the first update, or ``best``, at the best checkpoint.
+        own: of the algorithm's own terms, without the MLE that some mix in; otherwise of the whole loss.
+    """
     found = [trial.judged.gradient_noise.get(when) for trial in group.finished if trial.judged]
-    return [noise for noise in found if noise]
+    return [noise.get("without_mle", noise) if own else noise for noise in found if noise]
 
 
 def calibration_table(results: SpaceResults, groups: Sequence[Group]) -> list[Table]:
@@ -54,23 +60,28 @@ def noise_table(results: SpaceResults, groups: Sequence[Group]) -> list[Table]:
     """Noise of the policies' gradients; none where none was measured."""
     rows = []
     for group in groups:
-        first, best = (measured_noise(group, when) for when in ("first", "best"))
-        if first or best:
-            cells = [_mean(part, key) for part in (first, best) for key in ("variance", "relative")]
+        cells = []
+        for when in ("first", "best"):
+            whole, own = (measured_noise(group, when, own=own) for own in (False, True))
+            cells += [_mean(whole, "variance"), _mean(whole, "relative"), _mean(own, "relative")]
+        if any(cell.value != "" for cell in cells):
             rows.append([Cell(group.label), *cells])
     if not rows:
         return []
     titles = (
         "algorithm",
         "variance, first update",
-        "variance / squared mean, first update",
+        "variance / squared mean",
+        "without the MLE term",
         "variance, best checkpoint",
-        "variance / squared mean, best checkpoint",
+        "variance / squared mean",
+        "without the MLE term",
     )
     caption = f"{results.space.title}: noise of the policy's gradient on one batch, {results.task}"
     note = (
         "Of independent draws of samples and dropout for one batch, means over runs. Where the squared mean "
-        "is not above 0 the noise hides it, and there is no ratio."
+        "is not above 0 the noise hides it, and there is no ratio. Without the MLE term: what joint training "
+        "mixes in is left out of the gradient, where there is any."
     )
     return [Table("gradient-noise", caption, [Column(title) for title in titles], rows, [note])]
 

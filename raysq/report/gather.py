@@ -124,6 +124,8 @@ class _Stage:
     identity: str
     parents: list[str]
     """Identities of the stages that it took networks from."""
+    scores: Mapping[str, Mapping[str, float]]
+    """Closing scores by split."""
 
 
 class _Reader:
@@ -138,9 +140,11 @@ class _Reader:
         tags = run.tags
         ids = _tagged(tags, "raysq.stage.")
         final = tags.get("raysq.final", "")
-        judged = ids.get(final, "")
+        judged = self._stage(ids.get(final, ""))
         unended: State = "unfinished" if run.status == "RUNNING" else "failed"
-        text = self._tracked.text(judged, "hypotheses/test.txt") if self._stage(judged) else None
+        if judged is not None:  # a sweep that goes on closes its trials at its end, and each stage at once
+            unended = judged.row.state
+        text = self._tracked.text(ids[final], "hypotheses/test.txt") if judged else None
         return TrialRow(
             arm=tags["raysq.arm"],
             values=_tagged(tags, "raysq.axis."),
@@ -149,8 +153,8 @@ class _Reader:
             recipe=tags.get("raysq.recipe", ""),
             data=tags.get("raysq.data", ""),
             final=final,
-            dev=_scores(run.metrics, "dev_best/"),
-            test=_scores(run.metrics, "test_best/"),
+            dev=judged.scores["dev"] if judged else _scores(run.metrics, "dev_best/"),
+            test=judged.scores["test"] if judged else _scores(run.metrics, "test_best/"),
             stages=self._in_order([self._stage(run_id) for run_id in ids.values()]),
             hypotheses=None if text is None else text.removesuffix("\n").split("\n"),
         )
@@ -186,7 +190,9 @@ class _Reader:
         }
         parents = [identity for role, identity in record["parents"].items() if role != "like"]
         made = StageRow.model_validate(_rounded(row))
-        return _Stage(made.model_copy(update={"curve": self._curve(run_id)}), record["identity"], parents)
+        row_with_curve = made.model_copy(update={"curve": self._curve(run_id)})
+        scores = {split: _numbers(result[split]) for split in ("dev", "test")}
+        return _Stage(row_with_curve, record["identity"], parents, scores)
 
     def _curve(self, run_id: str) -> list[Evaluation]:
         history = self._tracked.history(run_id, [*self._curves, "seconds", "reward_calls"])
@@ -223,11 +229,16 @@ def _tagged(tags: Mapping[str, str], prefix: str) -> dict[str, str]:
 
 
 def _scores(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
-    """The finite metrics below a prefix, rounded, by the rest of their names."""
+    """The metrics below a prefix by the rest of their names."""
+    return _numbers({n.removeprefix(prefix): value for n, value in metrics.items() if n.startswith(prefix)})
+
+
+def _numbers(values: Mapping[str, object]) -> dict[str, float]:
+    """Those of some values that are finite floats, rounded."""
     return {
-        name.removeprefix(prefix): _rounded(value)
-        for name, value in metrics.items()
-        if name.startswith(prefix) and abs(value) < _INFINITE
+        name: _rounded(value)
+        for name, value in values.items()
+        if isinstance(value, float) and abs(value) < _INFINITE
     }
 
 

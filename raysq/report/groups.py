@@ -105,6 +105,14 @@ def of_seeds(axis: Axis) -> bool:
     return all(key.rpartition(".")[2] == "seed" for key in axis.keys or (axis.name,))
 
 
+def order(value: str) -> tuple[bool, float | str]:
+    """A key that sorts values as typed: numbers by size, then words (whose key begins with True)."""
+    try:
+        return False, float(value)
+    except ValueError:
+        return True, value
+
+
 def _values(space: Space, trial: TrialRow) -> dict[str, str]:
     seeds = {axis.name for axis in seed_axes_of(space, trial.arm)}
     return {name: value for name, value in trial.values.items() if name not in seeds}

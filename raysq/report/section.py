@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from raysq.config import UserError
 from raysq.report.comparisons import Comparison, compare, significance_table
 from raysq.report.critics import calibration_table, noise_table
+from raysq.report.figures.by_axis import along_axis
 from raysq.report.figures.critics import calibration, gradient_noise
 from raysq.report.figures.curves import convergence
 from raysq.report.figures.gains import gains
+from raysq.report.figures.heat_map import heat_map
+from raysq.report.figures.seed_grid import seed_grid
 from raysq.report.figures.style import Drawing
-from raysq.report.figures.sweeps import along_axis, heat_map, seed_grid
 from raysq.report.formats import Table
 from raysq.report.groups import groups_of
 from raysq.report.papers import TABLES, PaperTable
@@ -70,7 +72,9 @@ def section_of(results: SpaceResults) -> Section:
     ]
     best = [_in_words(results, max(comparisons, key=lambda c: c.over_seeds.mean))] if comparisons else []
     said = [_standing(results), *best, *results.notes]
-    return Section(results, paper, said, tables, [drawing for drawing in drawings if drawing is not None])
+    return Section(
+        results, paper, said, [t for t in tables if t.rows], [d for d in drawings if d is not None]
+    )
 
 
 def _standing(results: SpaceResults) -> str:

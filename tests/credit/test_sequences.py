@@ -33,24 +33,36 @@ def test_as_samples_and_back():
     assert list(of_samples("a", samples)) == shown
 
 
-def test_of_policy_is_beam_search_as_the_run_decodes_and_draws_that_depend_on_the_moment(
-    make_policy, small_corpus
-):
-    policy, decoding = make_policy(), DecodingConfig(beam_size=4, max_length=7, length_normalisation=1.0)
+def test_draws_depend_on_the_moment(make_policy, small_corpus):
+    policy, decoding = make_policy(), DecodingConfig(max_length=7)
     batch = collate(small_corpus.splits["dev"], torch.tensor([3]).numpy())
 
     def found(seed, num):
         return list(of_policy(policy, batch, decoding, num, Moment(seed, "credit", 3)))
 
-    memory = policy.encode(batch.source, batch.source_mask)
-    best = beam_search(policy, memory, beam_size=4, max_length=7, length_exponent=1.0)[0][0].tokens
-    beam, greedy, *samples = found(1, 5)
-    assert beam == Shown(("beam search",), (*best, EOS), forced=len(best) == 6)
+    _, greedy, *samples = found(1, 5)
     assert greedy.labels == ("greedy",)
     assert [one.labels for one in samples] == [(f"sample {k}",) for k in range(1, 6)]
     assert found(1, 5)[2:] == samples
     assert found(2, 5)[2:] != samples
     assert len(found(1, 0)) == 2
+
+
+def test_the_best_hypothesis_is_decoded_as_the_run_decodes(make_policy, small_corpus):
+    policy, best = make_policy(), {}
+    policy.output.bias.data[EOS] += 1.0
+    for size, exponent in ((4, 2.0), (4, 0.0), (1, 2.0)):
+        decoding = DecodingConfig(beam_size=size, max_length=7, length_normalisation=exponent)
+        for position in range(40):
+            batch = collate(small_corpus.splits["dev"], torch.tensor([position]).numpy())
+            memory = policy.encode(batch.source, batch.source_mask)
+            found = beam_search(policy, memory, beam_size=size, max_length=7, length_exponent=exponent)
+            tokens = found[0][0].tokens
+            expected = Shown(("beam search",), (*tokens, EOS), forced=len(tokens) == 6)
+            assert next(of_policy(policy, batch, decoding, 0, Moment(1, "credit", 0))) == expected
+            best[size, exponent, position] = tokens
+    for other in ((4, 0.0), (1, 2.0)):
+        assert any(best[*other, position] != best[4, 2.0, position] for position in range(40))
 
 
 def test_a_hypothesis_as_long_as_is_allowed_was_forced_to_end(make_policy, small_corpus):

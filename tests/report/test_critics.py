@@ -35,6 +35,12 @@ def test_critics_of_every_stage_before_and_after():
     ]
 
 
+def test_noise_without_the_term_that_joint_training_mixes_in():
+    joint = {**noise(2.0), "without_mle": noise(9.0)}
+    found = results([trial("AC", 1, 5.0, stages=[stage(gradient_noise={"first": None, "best": joint})])])
+    assert texts(noise_table(found, groups_of(found))) == [["AC", "–", "–", "–", "2.000", "2.000", "9.000"]]
+
+
 def test_noise_hidden_in_one_run_is_left_out_of_the_mean_ratio():
     trials = [
         trial("AC", s, 5.0, stages=[stage(gradient_noise={"first": noise(first), "best": noise(4.0)})])
@@ -43,8 +49,8 @@ def test_noise_hidden_in_one_run_is_left_out_of_the_mean_ratio():
     trials.append(trial("MLE", 1, 5.0, stages=[stage(gradient_noise={"first": None, "best": noise(None)})]))
     found = results(trials)
     assert texts(noise_table(found, groups_of(found))) == [
-        ["AC", "2.000", "2.000", "2.000", "4.000"],
-        ["MLE", "–", "–", "2.000", "–"],
+        ["AC", "2.000", "2.000", "2.000", "2.000", "4.000", "4.000"],
+        ["MLE", "–", "–", "–", "2.000", "–", "–"],
     ]
 
 

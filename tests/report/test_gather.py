@@ -21,7 +21,7 @@ def gathered(store, data_dirs=()):
 def test_a_trial_with_its_scores_and_stages(store):
     """Of three stages; what they started from is known by their identities."""
     sweep = store.sweep(Space("trained", "Trained", (ERAC,), (1,)))
-    result = {"state": "finished", "updates": 20, "best_update": 10, "seconds": 60.125, "dev": {}}
+    result = {"state": "finished", "updates": 20, "best_update": 10, "seconds": 60.125, "dev": {}, "test": {}}
     mle = store.stage(sweep, "mle", {}, {10: {"dev/bleu": 40.0}}, identity="m", result=result)
     critic_history = {10: {"dev/td_error": 0.123456789, "seconds": 3.0, "reward_calls": 100.0}}
     row = {"position": 0, "n": 40, "mean_q": 1.0, "mean_return": 0.5, "correlation": 0.75, "bins": []}
@@ -34,18 +34,19 @@ def test_a_trial_with_its_scores_and_stages(store):
         20: {"dev/bleu": 45.0, "seconds": 2.5, "reward_calls": 100.0},
     }
     noise = {"first": None, "best": {"relative": 2.0}}
+    dev = {"bleu": 45.0, "signature": "nrefs:1", "perplexity": 1.8e308}
+    scores = {"dev": dev, "test": {"bleu": 44.123456789}}
     joint = store.stage(
         sweep,
         "erac",
         {"policy": "m", "critic": "c", "like": "x"},
         history,
         identity="e",
-        result={**result, "gradient_noise": noise, "seconds": 2.75},
+        result={**result, **scores, "gradient_noise": noise, "seconds": 2.75},
         hypotheses=["a b", "", "c"],
     )
-    scores = {"test_best/bleu": 44.123456789, "dev_best/bleu": 45.0, "updates": 20.0, "dev_best/x": math.inf}
     stages = {"erac": joint, "critic": critic, "mle": mle}
-    store.trial(sweep, "ERAC", 1, "erac", stages, scores, DATA, values={"tau": "0.1"})
+    store.trial(sweep, "ERAC", 1, "erac", stages, {}, DATA, values={"tau": "0.1"})
     (erac,) = gathered(store).trials
     assert (erac.arm, erac.values, erac.seed, erac.state) == ("ERAC", {"tau": "0.1"}, 1, "finished")
     assert (erac.test, erac.dev) == ({"bleu": 44.12346}, {"bleu": 45.0})  # 7 digits, and what is finite
@@ -75,20 +76,23 @@ def test_the_newest_sweep_of_a_space_counts(store):
     space = Space("repeated", "Repeated", (Arm("MLE", "mle"),), (1, 2))
     for score in (10.0, 20.0):
         sweep = store.sweep(space)
-        store.trial(sweep, "MLE", 1, "mle", {}, {"test_best/bleu": score}, DATA)
+        store.trial(sweep, "MLE", 1, "mle", {}, {"test_best/bleu": score, "test_best/x": math.nan}, DATA)
     found = gathered(store)
     assert [t.test for t in found.trials] == [{"bleu": 20.0}]
     assert (found.run_id, found.unfinished) == (sweep, False)
 
 
 def test_a_sweep_that_has_not_ended(store):
-    sweep = store.sweep(Space("going on", "", (Arm("MLE", "mle"),), (1, 2)), status="RUNNING")
+    sweep = store.sweep(Space("going on", "", (Arm("MLE", "mle"),), (1, 2, 3)), status="RUNNING")
     store.trial(sweep, "MLE", 1, "mle", {}, {}, DATA, state="diverged")
     store.trial(sweep, "MLE", 2, "mle", {"mle": "0" * 32}, {}, DATA, state=None)
+    result = {"updates": 20, "best_update": 10, "seconds": 60.0, "dev": {}, "test": {"bleu": 33.0}}
+    done = store.stage(sweep, "mle", {}, {}, identity="m", result={"state": "finished", **result})
+    store.trial(sweep, "MLE", 3, "mle", {"mle": done}, {}, DATA, state=None)
     found = gathered(store)
-    assert {t.seed: t.state for t in found.trials} == {1: "diverged", 2: "unfinished"}
+    assert {t.seed: t.state for t in found.trials} == {1: "diverged", 2: "unfinished", 3: "finished"}
     assert found.unfinished
-    assert all(t.stages == [] and t.hypotheses is None for t in found.trials)
+    assert {t.seed: t.test for t in found.trials} == {1: {}, 2: {}, 3: {"bleu": 33.0}}
 
 
 def test_references_of_the_data_that_the_trials_were_trained_on(store, small_corpus):

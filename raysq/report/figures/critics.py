@@ -52,7 +52,7 @@ def calibration(results: SpaceResults, groups: Sequence[Group]) -> Drawing | Non
 
 def gradient_noise(results: SpaceResults, groups: Sequence[Group]) -> Drawing | None:
     """Variance of the policy's gradient over its squared mean, at the start and at the best checkpoint."""
-    shown = [g for g in groups if measured_noise(g, "first") or measured_noise(g, "best")]
+    shown = [g for g in groups if any(measured_noise(g, when, own=True) for when in ("first", "best"))]
     if not shown:
         return None
     with canvas(7.6, 1.6 + 0.42 * len(shown)) as (figure, (ax,)):
@@ -60,7 +60,7 @@ def gradient_noise(results: SpaceResults, groups: Sequence[Group]) -> Drawing | 
         for place, group in enumerate(shown):
             look = found[group.arm]
             for when, face in (("first", "none"), ("best", look.colour)):
-                ratios = [noise["relative"] for noise in measured_noise(group, when)]
+                ratios = [noise["relative"] for noise in measured_noise(group, when, own=True)]
                 x = [ratio for ratio in ratios if ratio]  # none to draw: hidden by noise, or 0 without draws
                 ax.plot(x, [place] * len(x), "o", color=look.colour, markerfacecolor=face, markersize=7)
         ax.plot([], [], "o", color=MUTED, markerfacecolor="none", linestyle="", label="at the first update")
@@ -73,6 +73,7 @@ def gradient_noise(results: SpaceResults, groups: Sequence[Group]) -> Drawing | 
     caption = (
         f"Noise of the policy's gradient on one batch of {results.task}, independent draws of samples and "
         "dropout, a point for each run: above 1 the noise of one update outweighs its direction. Where "
-        "algorithms begin at the same actor, open circles compare them at the same policy."
+        "algorithms begin at the same actor, open circles compare them at the same policy. The MLE term that "
+        "joint training mixes in is left out."
     )
     return Drawing("gradient-noise", caption, figure)

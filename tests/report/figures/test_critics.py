@@ -21,7 +21,7 @@ def test_q_beside_returns_and_both_by_position():
 
 
 def test_noise_at_the_start_is_open_and_at_the_best_checkpoint_filled():
-    noise = {"first": {"relative": 2.0}, "best": {"relative": 30.0}}
+    noise = {"first": {"relative": 2.0}, "best": {"relative": 3.0, "without_mle": {"relative": 30.0}}}
     hidden = {"first": None, "best": {"relative": None}}
     still = {"first": None, "best": {"relative": 0.0}}
     trials = [trial("AC", 1, 5.0, stages=[stage(gradient_noise=noise)])]
