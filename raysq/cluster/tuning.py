@@ -6,6 +6,7 @@ one. No stage waits inside a trial for another, so nothing can deadlock, and no 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -128,6 +129,8 @@ def train_stages(
     try:
         if not ray.is_initialized():
             start(verbose=verbose)
+        if not verbose:  # every failure is in its stage's outcome
+            logging.getLogger("ray").setLevel(logging.CRITICAL)
         ready = ReadyStages(works, on_change)
         tuner = tune.Tuner(
             tune.with_resources(

@@ -109,7 +109,7 @@ def _sweep(tracked: Tracked, run: TrackedRun, given: Mapping[str, Corpus]) -> Sp
         run.tags["raysq.task"],
         f"sweep {run.id}",
         [reader.trial(trial) for trial in tracked.runs("trial", run.id)],
-        unfinished=run.status == "RUNNING",
+        unfinished=run.status != "FINISHED",
         run_id=run.id,
     )
     found.references = _references(found, run.tags.get("raysq.data_dir"), given)

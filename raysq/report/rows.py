@@ -159,7 +159,7 @@ class SpaceResults:
     references: list[str] | None = None
     """Of the test split, one a sentence."""
     unfinished: bool = False
-    """Whether the sweep has not ended."""
+    """Whether the sweep goes on, or was interrupted."""
     run_id: str | None = None
     """Of the sweep in MLflow."""
     notes: list[str] = field(default_factory=list)

@@ -85,7 +85,7 @@ def _standing(results: SpaceResults) -> str:
     parts = [f"{finished} of {len(results.trials)} trials {verb} finished"]
     parts += [f"{count} {state}" for state, count in sorted(counts.items())]
     standing = ", ".join(parts)
-    return f"{standing}. The sweep has not ended: this is a part." if results.unfinished else f"{standing}."
+    return f"{standing}. The sweep is not finished: this is a part." if results.unfinished else f"{standing}."
 
 
 def _in_words(results: SpaceResults, comparison: Comparison) -> str:

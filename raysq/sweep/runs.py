@@ -118,9 +118,11 @@ class SweepRuns:
         self._runs[key] = run
         replace_json(self._output / RUNS, {key: asdict(run) for key, run in self._runs.items()})
 
-    def close_stage(self, node: Node, status: RunStatus) -> None:
-        """End the run of a stage that has ended."""
-        if not self._end(node, status):
+    def close_stage(self, graph: Graph, node: Node, outcome: Outcome) -> None:
+        """End the run of a stage that has ended, and those of the trials that it was the last stage of."""
+        status: RunStatus = "FAILED" if outcome.state == "failed" else "FINISHED"
+        judged = [graph.trials[place] for place in node.trials if graph.trials[place].judged is node.stage]
+        if not (self._end(node, status) and all(self._close_trial(t, outcome, status) for t in judged)):
             _log.warning("MLflow does not have all of stage %s; the same command brings the rest", node.name)
 
     def _end(self, node: Node, status: RunStatus) -> bool:

@@ -125,7 +125,7 @@ class Sweep:
             node = todo[place]
             board.changed(node, outcome)
             if outcome is not None and outcome.state != "not run":
-                runs.close_stage(node, "FAILED" if outcome.state == "failed" else "FINISHED")
+                runs.close_stage(graph, node, outcome)
 
         try:
             for node in todo:

@@ -39,25 +39,25 @@ def test_a_trial_with_its_scores_and_stages(store):
     joint = store.stage(
         sweep,
         "erac",
-        {"policy": "m", "critic": "c", "like": "x"},
+        {"policy": "m", "critic": "c"},
         history,
         identity="e",
         result={**result, **scores, "gradient_noise": noise, "seconds": 2.75},
         hypotheses=["a b", "", "c"],
     )
-    stages = {"erac": joint, "critic": critic, "mle": mle}
+    control = {"policy": "m", "like": "e"}  # as long as the joint stage, but not after it
+    continued = store.stage(sweep, "continued_mle", control, {}, identity="d", result=result)
+    stages = {"erac": joint, "critic": critic, "continued_mle": continued, "mle": mle}
     store.trial(sweep, "ERAC", 1, "erac", stages, {}, DATA, values={"tau": "0.1"})
     (erac,) = gathered(store).trials
     assert (erac.arm, erac.values, erac.seed, erac.state) == ("ERAC", {"tau": "0.1"}, 1, "finished")
     assert (erac.test, erac.dev) == ({"bleu": 44.12346}, {"bleu": 45.0})  # 7 digits, and what is finite
     assert (erac.data, erac.recipe, erac.final) == (DATA, "erac", "erac")
     assert erac.hypotheses == ["a b", "", "c"]
-    assert [(stage.name, sorted(stage.after)) for stage in erac.stages] == [
-        ("mle", []),
-        ("critic", ["mle"]),
-        ("erac", ["critic", "mle"]),
-    ]
-    first, second, third = erac.stages
+    after = {stage.name: sorted(stage.after) for stage in erac.stages}
+    assert after == {"mle": [], "critic": ["mle"], "continued_mle": ["mle"], "erac": ["critic", "mle"]}
+    assert [stage.name for stage in erac.before()] == ["mle", "critic"]
+    first, second, third = (erac.stage(name) for name in ("mle", "critic", "erac"))
     assert (first.seconds, first.reward_calls, second.reward_calls) == (60.125, None, 200)
     assert second.calibration[0].correlation == 0.75
     assert third.gradient_noise == noise

@@ -51,7 +51,7 @@ def test_rows_are_completed_and_replaced(found, tmp_path):
 
 
 def test_what_came_before_the_judged_stage():
-    stages = [stage("mle"), stage("critic", ["mle"]), stage("erac", ["critic", "mle"])]
+    stages = [stage("mle"), stage("critic", ["mle"]), stage("erac", ["critic"])]
     stages.append(stage("continued_mle", ["mle"]))
 
     def before(final):

@@ -32,7 +32,7 @@ def test_a_sweep_that_has_not_ended_is_a_part():
     found = results([trial("MLE", 1, 5.0), trial("MLE", 2, state="unfinished")])
     found.unfinished, found.notes = True, ["a note"]
     assert section_of(found).said == [
-        "1 of 2 trials has finished, 1 unfinished. The sweep has not ended: this is a part.",
+        "1 of 2 trials has finished, 1 unfinished. The sweep is not finished: this is a part.",
         "a note",
     ]
 
@@ -51,6 +51,7 @@ def test_a_space_of_which_nothing_was_run():
     section = section_of(completed([results([], arms, seeds=(1,), baseline="MLE")]))
     assert section.said == ["0 of 7 trials have finished, 7 not run."]
     assert section.drawings == []
+    assert [table.key for table in section.tables] == ["results"]
     assert {cell.text for row in section.tables[0].rows for cell in row[1:]} == {"not run", "–", "0"}
 
 

@@ -96,7 +96,7 @@ class Drawing:
         """The figure as SVG, its letters as shapes: it needs no font and names no place in the network."""
         with mpl.rc_context(_STYLE):
             file = io.StringIO()
-            self.figure.savefig(file, format="svg", metadata={"Date": None})
+            self.figure.savefig(file, format="svg")
         return re.sub(r"<metadata>.*?</metadata>", "", file.getvalue(), flags=re.DOTALL)
 
     def write(self, folder: Path) -> None:

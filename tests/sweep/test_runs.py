@@ -1,0 +1,167 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raysq.cluster.tuning import Outcome
+from raysq.data.shards import Corpus
+from raysq.sweep.graph import Graph
+from raysq.sweep.plans import configured, planned
+from raysq.sweep.runs import SweepRuns
+from raysq.sweep.settings import TuneSettings
+from raysq.sweep.space import Arm, Axis, Space
+from workflows.tune import recipe_named
+
+SPACE = Space(
+    "small",
+    "Small",
+    (Arm("MLE", "mle"), Arm("AC", "ac", axes=(Axis("rate", (1e-4, 1e-3), ("ac.learning_rate",)),))),
+    seeds=(3,),
+)
+SETTINGS = TuneSettings(space="small", tracking_uri="http://me:secret@host:5000")
+
+
+class StubTracker:
+    """Notes the runs it is asked for."""
+
+    uri = "http://host:5000"
+
+    def __init__(self) -> None:
+        self.runs: dict[str, dict[str, Any]] = {}
+        self.away = False
+
+    def create_run(self, name: str, tags: Any, params: Any, parent_id: str | None = None) -> str:
+        run_id = f"run {len(self.runs)}"
+        self.runs[run_id] = {"name": name, "tags": dict(tags), "params": dict(params), "parent": parent_id}
+        self.runs[run_id] |= {"status": "RUNNING", "points": []}
+        return run_id
+
+    def reopen(self, run_id: str) -> bool:
+        self.runs[run_id]["status"] = "RUNNING"
+        return True
+
+    def tag_experiment(self, tags: Any) -> bool:
+        return True
+
+    def log_artifact(self, run_id: str, file: Path, folder: str | None = None) -> bool:
+        return not self.away
+
+    def log_results(self, run_id: str, points: Any) -> bool:
+        self.runs[run_id]["points"] += points
+        return not self.away
+
+    def finish(self, run_id: str, status: str, tags: Any = None) -> bool:
+        if not self.away:
+            self.runs[run_id]["status"] = status
+            self.runs[run_id]["tags"] |= tags or {}
+        return not self.away
+
+
+@pytest.fixture
+def tracker() -> StubTracker:
+    return StubTracker()
+
+
+def opened(tracker: StubTracker, corpus: Corpus, place: Path) -> tuple[SweepRuns, Graph]:
+    trials = configured(SPACE, SETTINGS, recipe_named)
+    graph = planned(trials, place / "stages", corpus.digest, "version")
+    (place / "sweep").mkdir(exist_ok=True)
+    runs = SweepRuns(tracker, SPACE, SETTINGS, corpus, place / "sweep")  # type: ignore[arg-type]
+    runs.open(graph)
+    return runs, graph
+
+
+def finish(graph: Graph, name: str) -> None:
+    for node in graph.nodes.values():
+        if node.stage.spec.name == name:
+            result = {"name": name, "state": "finished", "updates": 4, "best_update": 2, "stopped_by": "x"}
+            result |= {"seconds": 8.0, "reward_calls": 5, "dev": {"bleu": 1.5}, "test": {"bleu": 2.5}}
+            (node.folder / "result.json").write_text(json.dumps(result))
+
+
+def by_level(tracker: StubTracker, level: str) -> list[dict[str, Any]]:
+    return [run for run in tracker.runs.values() if run["tags"]["raysq.level"] == level]
+
+
+def test_two_levels_and_what_tells_the_runs_apart(
+    tracker: StubTracker, small_corpus: Corpus, tmp_path: Path
+) -> None:
+    runs, _ = opened(tracker, small_corpus, tmp_path)
+    assert [run["name"] for run in by_level(tracker, "sweep")] == ["small demo"]
+    assert [run["name"] for run in by_level(tracker, "trial")] == [
+        "MLE demo seed 3",
+        "AC demo seed 3 rate=0.0001",
+        "AC demo seed 3 rate=0.001",
+    ]
+    assert len(by_level(tracker, "stage")) == 4
+    assert {run["parent"] for run in tracker.runs.values()} == {None, runs.sweep_id}
+    trial = by_level(tracker, "trial")[2]
+    assert trial["tags"]["raysq.axis.rate"] == "0.001"
+    assert trial["tags"]["raysq.final"] == "ac"
+    stage = tracker.runs[trial["tags"]["raysq.stage.ac"]]
+    assert stage["params"]["ac.learning_rate"] == 0.001
+    assert "secret" not in json.dumps(tracker.runs)
+
+
+def test_a_trial_ends_with_its_last_stage(tracker: StubTracker, small_corpus: Corpus, tmp_path: Path) -> None:
+    runs, graph = opened(tracker, small_corpus, tmp_path)
+    finish(graph, "mle")
+    node = next(node for node in graph.nodes.values() if node.stage.spec.name == "mle")
+    runs.close_stage(graph, node, Outcome("finished", "x"))
+    mle, *others = by_level(tracker, "trial")
+    assert mle["status"] == "FINISHED"
+    assert mle["tags"]["raysq.state"] == "finished"
+    points = {point.name: (point.value, point.step) for point in mle["points"]}
+    assert points["test_best/bleu"] == (2.5, 0)
+    assert points["reward_calls"] == (5.0, 4)
+    assert {run["status"] for run in others} == {"RUNNING"}
+
+
+def test_the_same_command_finds_its_runs_again(
+    tracker: StubTracker, small_corpus: Corpus, tmp_path: Path
+) -> None:
+    runs, graph = opened(tracker, small_corpus, tmp_path)
+    finish(graph, "mle")
+    lost = Outcome("not run", "the sweep ended first")
+    runs.close(graph, [Outcome("finished", "x"), lost, lost], "KILLED")
+    trials = by_level(tracker, "trial")
+    assert [run["status"] for run in trials] == ["FINISHED", "KILLED", "KILLED"]
+    assert by_level(tracker, "sweep")[0]["status"] == "KILLED"
+    count, points = len(tracker.runs), len(trials[0]["points"])
+    again, graph = opened(tracker, small_corpus, tmp_path)
+    assert len(tracker.runs) == count
+    assert [run["status"] for run in trials] == ["FINISHED", "RUNNING", "RUNNING"]
+    for name in ("critic", "ac"):
+        finish(graph, name)
+    again.close(graph, [Outcome("finished", "x")] * 3, "FINISHED")
+    assert [run["status"] for run in tracker.runs.values()] == ["FINISHED"] * count
+    assert len(trials[0]["points"]) == points  # once complete, nothing is added
+    assert again.run_ids(graph) == [key for key, run in tracker.runs.items() if run in trials]
+
+
+@pytest.mark.parametrize(
+    ("state", "status"), [("failed", "FAILED"), ("not run", "FAILED"), ("stopped", "FINISHED")]
+)
+def test_trials_without_a_result(
+    tracker: StubTracker, small_corpus: Corpus, tmp_path: Path, state: Any, status: str
+) -> None:
+    """What a scheduler stopped is an end like others; a sweep can finish with trials that came to nothing."""
+    runs, graph = opened(tracker, small_corpus, tmp_path)
+    runs.close(graph, [Outcome(state, "because")] * 3, "FINISHED")
+    trial = by_level(tracker, "trial")[0]
+    assert (trial["status"], trial["tags"]["raysq.reason"]) == (status, "because")
+
+
+def test_what_mlflow_does_not_take_comes_with_the_next_command(
+    tracker: StubTracker, small_corpus: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs, graph = opened(tracker, small_corpus, tmp_path)
+    finish(graph, "mle")
+    tracker.away = True
+    runs.close(graph, [Outcome("finished", "x")] * 3, "FINISHED")
+    assert "the same command brings the rest" in caplog.text
+    tracker.away = False
+    again, graph = opened(tracker, small_corpus, tmp_path)
+    again.close(graph, [Outcome("finished", "x")] * 3, "FINISHED")
+    assert by_level(tracker, "trial")[0]["status"] == "FINISHED"
