@@ -71,7 +71,8 @@ class SweepRuns:
             for key, value in flatten(self._settings).items()
         }
         self.sweep_id = self._opened("sweep", f"{space.name} {task}", tags, params, None)
-        replace_json(self._output / SPACE, space.as_data())
+        seeds = self._settings.seeds or space.seeds
+        replace_json(self._output / SPACE, replace(space, seeds=seeds).as_data())
         self._tracker.log_artifact(self.sweep_id, self._output / SPACE)
         self._tracker.log_artifact(self.sweep_id, self._corpus.folder / "manifest.json")
         for node in graph.to_train:

@@ -17,9 +17,9 @@ SPACE = Space(
     "small",
     "Small",
     (Arm("MLE", "mle"), Arm("AC", "ac", axes=(Axis("rate", (1e-4, 1e-3), ("ac.learning_rate",)),))),
-    seeds=(3,),
+    seeds=(1, 2),
 )
-SETTINGS = TuneSettings(space="small", tracking_uri="http://me:secret@host:5000")
+SETTINGS = TuneSettings(space="small", seeds=(3,), tracking_uri="http://me:secret@host:5000")
 
 
 class StubTracker:
@@ -102,6 +102,8 @@ def test_two_levels_and_what_tells_the_runs_apart(
     stage = tracker.runs[trial["tags"]["raysq.stage.ac"]]
     assert stage["params"]["ac.learning_rate"] == 0.001
     assert "secret" not in json.dumps(tracker.runs)
+    space = json.loads((tmp_path / "sweep" / "space.json").read_text())
+    assert (space["seeds"], [arm["label"] for arm in space["arms"]]) == ([3], ["MLE", "AC"])
 
 
 def test_a_trial_ends_with_its_last_stage(tracker: StubTracker, small_corpus: Corpus, tmp_path: Path) -> None:
