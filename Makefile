@@ -17,7 +17,7 @@ demo: $(INSTALLED)  ## train MLE, critic and ERAC on the generated demo task int
 	$(BIN)/python workflows/erac.py --task demo --output-dir runs/demo
 
 test: $(INSTALLED)  ## run the tests
-	$(BIN)/python -m pytest -m "not slow and not faults and not benchmark"
+	$(BIN)/python -m pytest -m "not slow and not faults and not benchmark" -n 2 --dist loadgroup
 
 faults: $(INSTALLED)  ## kill, stop and starve real processes and see that nothing is lost
 	$(BIN)/python -m pytest -m "faults and not slow"

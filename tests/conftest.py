@@ -13,6 +13,13 @@ from raysq.data.shards import Corpus
 from raysq.training.collective import Collective
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes (make test) a file's tests stay together, and those on Ray share one cluster."""
+    for item in items:
+        on_ray = "ray_session" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("ray" if on_ray else str(item.path)))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
     """Tiny tensors: threads cost more than they give, and tests may run beside each other."""
