@@ -9,7 +9,7 @@ SPACE = Space(
     "Entropy temperature of ERAC",
     arms=(
         Arm("ERAC", "erac", {"erac.entropy_gradient": "normalised"}, (TAU,)),
-        Arm("ERAC, exact entropy gradient", "erac", {"erac.entropy_gradient": "exact"}, (TAU,)),
+        Arm("ERAC with exact entropy gradient", "erac", {"erac.entropy_gradient": "exact"}, (TAU,)),
     ),
     table="dai2018-figure1",
 )

@@ -25,6 +25,25 @@ def test_a_job_that_finishes_succeeds_and_its_results_outlive_it(head: Head, dat
     assert "finishes" in head.ray("job", "list").stderr + head.ray("job", "list").stdout
 
 
+def test_a_sweep_as_a_job(head: Head, data: Path) -> None:
+    """Its stages are trained on the cluster, its results outlive the job."""
+    small = [f"--{option}" for option in ("space=search", "seeds=5", "quiet", f"data-dir={data}")]
+    sizes = [option.removeprefix("--") for option in LONG if option.startswith(("--network", "--decoding"))]
+    updates = [
+        f"{stage}.{key}=4" for stage in ("mle", "critic", "erac") for key in ("max-updates", "evaluate-every")
+    ]
+    settings = ",".join([*sizes, *updates])
+    done = head.submit("python", "workflows/tune.py", *small, f"--settings={settings}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    output = head.home / "raysq" / "runs" / "tune-search-demo"
+    found = json.loads((output / "result.json").read_text())
+    assert (found["stages"], found["stages_trained"]) == (3, 3)
+    assert [(trial["arm"], trial["seed"], trial["state"]) for trial in found["trials"]] == [
+        ("ERAC", 5, "finished")
+    ]
+    assert found["trials"][0]["updates"] == 4
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [

@@ -51,14 +51,14 @@ class Sweep:
     home: Path
     place: Path
 
-    def running(self) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    def running(self, *options: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
         """The command, once more at each call."""
         space = self.place / "small.py"
         space.write_text(SPACE)
         command = [sys.executable, "workflows/tune.py", f"--space={space}", "--reuse=never"]
         command += [f"--settings={','.join(SETTINGS)}", "--checkpoint-minutes=0.005", "--max-concurrent=2"]
         command += [f"--data-dir={self.data}", f"--output-dir={self.place / 'sweep'}"]
-        return running(command, environment(self.home), self.log)
+        return running([*command, *options], environment(self.home), self.log)
 
     @property
     def log(self) -> Path:
@@ -183,3 +183,17 @@ def runs_are_complete(place: Path, found: dict[str, Any]) -> None:
     stage = client.get_run(erac["run_id"]).data.tags["raysq.stage.erac"]
     steps = [point.step for point in client.get_metric_history(stage, "dev/bleu")]
     assert steps == [0, 40, 80, 120]
+
+
+def test_a_stage_that_fails_is_recorded_and_the_sweep_ends_with_status_1(
+    data: Path, home: Path, tmp_path: Path
+) -> None:
+    sweep = Sweep(data, home, tmp_path)
+    with sweep.running("--retries=0", "--arms=ERAC,MLE") as process:
+        sweep.wait_for(process, "mle", 60)
+        for victim in sweep.trial_processes(process):
+            os.kill(victim, signal.SIGKILL)
+        assert process.wait(timeout=300) == 1, sweep.log.read_text()
+    found = json.loads((tmp_path / "sweep" / "result.json").read_text())
+    states = {(trial["arm"], trial["state"]) for trial in found["trials"]}
+    assert states == {("ERAC", "not run"), ("MLE", "failed")}
