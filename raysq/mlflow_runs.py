@@ -48,6 +48,7 @@ class StageRuns:
     ) -> None:
         """Open a stage's run under a parent, or again that of an interrupted command."""
         run_id = stage.record.get("run_id")
+        stage.record.pop("closed", None)  # its result may have been removed, to train it again
         if not (run_id and self._tracker.reopen(run_id)):
             parts = (
                 (stage.spec.name, flatten(stage.spec.algorithm)),

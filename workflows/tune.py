@@ -54,7 +54,12 @@ def _module(path: Path) -> ModuleType:
     assert found is not None
     assert found.loader is not None
     module = module_from_spec(found)
-    found.loader.exec_module(module)
+    try:
+        found.loader.exec_module(module)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a file of the user's does
+        raise UserError(f"{path} cannot be loaded ({type(error).__name__}: {error}): mend it") from error
     return module
 
 

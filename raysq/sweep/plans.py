@@ -28,9 +28,9 @@ def configured(
     _check(space, settings)
     if settings.arms:
         chosen = tuple(arm for arm in space.arms if arm.label in settings.arms)
-        space = replace(space, arms=chosen)
+        space = replace(space, arms=chosen, baseline=None)  # compared in reports, with all arms
     recipes = {arm.recipe: recipe_named(arm.recipe) for arm in space.arms}
-    typed = _typed(settings, recipes.values())
+    typed = _typed(space, settings, recipes.values())
     found = []
     for trial in trials(space, settings.seeds or (), settings.num_samples):
         recipe = recipes[trial.arm.recipe]
@@ -64,8 +64,9 @@ def _config(
     return settled(config_class, given, recipe.defaults)
 
 
-def _typed(settings: TuneSettings, recipes: Iterable[Recipe]) -> dict[str, str]:
-    """Key and text of every KEY=VALUE of the command line."""
+def _typed(space: Space, settings: TuneSettings, recipes: Iterable[Recipe]) -> dict[str, str]:
+    """Key and text of every KEY=VALUE of the command line; none may change what tells the trials apart."""
+    told = {key for arm in space.arms for axis in arm.axes for key in axis.keys or (axis.name,)}
     known = {option.key for recipe in recipes for option in options_of(recipe.config_class())}
     found = {}
     for pair in settings.settings:
@@ -75,6 +76,13 @@ def _typed(settings: TuneSettings, recipes: Iterable[Recipe]) -> dict[str, str]:
             raise UserError(f"--settings {pair}: must be KEY=VALUE,...")
         if key not in known:
             raise UserError(f"--settings {pair}: no workflow of this space has {key}; its --help lists all")
+        if key in told:
+            raise UserError(
+                f"--settings {pair}: {key} is what the trials of this space differ in: leave it out"
+            )
+        if key == "seed" or key in TrainingCommand.model_fields:
+            option = "seeds" if key == "seed" else key.replace("_", "-")
+            raise UserError(f"--settings {pair}: give --{option} instead")
         found[key] = text
     return found
 

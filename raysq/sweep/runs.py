@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from raysq.cluster.tuning import Outcome
-from raysq.config import Scalar, as_typed, flatten
+from raysq.cluster.ready import Outcome
+from raysq.config import Scalar, UserError, as_typed, flatten
 from raysq.data.shards import Corpus
 from raysq.files import replace_json
 from raysq.mlflow_runs import StageRuns, closing_scores, common_tags, finished
@@ -48,11 +48,24 @@ class SweepRuns:
         self._tracker, self._space, self._settings = tracker, space, settings
         self._corpus, self._output = corpus, output
         self._stages = StageRuns(tracker)
-        path = output / RUNS
+        self._of = {"space": space.name, "task": settings.task}
+        self._store = {"uri": without_credentials(tracker.uri), "experiment": settings.experiment}
         self._runs: dict[str, _Run] = {}
+        path = output / RUNS
         if path.exists():
-            self._runs = {key: _Run(**run) for key, run in json.loads(path.read_bytes()).items()}
+            self._restore(path)
         self.sweep_id = ""
+
+    def _restore(self, path: Path) -> None:
+        """The runs of earlier commands. Raises UserError where the folder is another sweep's."""
+        noted = json.loads(path.read_bytes())
+        if noted["of"] != self._of:
+            raise UserError(
+                f"--output-dir {path.parent} holds the sweep of space {noted['of']['space']} on task "
+                f"{noted['of']['task']}: give another"
+            )
+        if noted["store"] == self._store:  # another store knows nothing of them
+            self._runs = {key: _Run(**run) for key, run in noted["runs"].items()}
 
     def open(self, graph: Graph) -> None:
         """Open the sweep's run, those of its stages that are trained now, and those of its trials."""
@@ -84,7 +97,7 @@ class SweepRuns:
 
     def _open_trial(self, plan: TrialPlan) -> None:
         known = self._runs.get(_key(plan))
-        if known and known.complete:
+        if known and known.complete and finished(plan.judged):
             return
         trial, config = plan.trial, self._without_credentials(plan.config)
         tags = {
@@ -117,18 +130,18 @@ class SweepRuns:
 
     def _note(self, key: str, run: _Run) -> None:
         self._runs[key] = run
-        replace_json(self._output / RUNS, {key: asdict(run) for key, run in self._runs.items()})
+        runs = {key: asdict(run) for key, run in self._runs.items()}
+        replace_json(self._output / RUNS, {"of": self._of, "store": self._store, "runs": runs})
 
     def close_stage(self, graph: Graph, node: Node, outcome: Outcome) -> None:
         """End the run of a stage that has ended, and those of the trials that it was the last stage of."""
         status: RunStatus = "FAILED" if outcome.state == "failed" else "FINISHED"
         judged = [graph.trials[place] for place in node.trials if graph.trials[place].judged is node.stage]
-        if not (self._end(node, status) and all(self._close_trial(t, outcome, status) for t in judged)):
+        if not (
+            self._stages.end(node.stage, status)
+            and all(self._close_trial(t, outcome, status) for t in judged)
+        ):
             _log.warning("MLflow does not have all of stage %s; the same command brings the rest", node.name)
-
-    def _end(self, node: Node, status: RunStatus) -> bool:
-        stage = node.stage
-        return self._stages.end(stage, status) and (not finished(stage) or self._stages.attach(stage))
 
     def close(self, graph: Graph, outcomes: Sequence[Outcome], status: RunStatus) -> None:
         """End every run that is open. Where MLflow is away the same command brings the rest.
@@ -137,8 +150,9 @@ class SweepRuns:
         """
         if not self.sweep_id:
             return  # nothing was opened
+        stages = [node.stage for node in graph.nodes.values()]
         complete = (
-            all(self._end(node, status) for node in graph.nodes.values())
+            all(self._stages.end(s, status) and (not finished(s) or self._stages.attach(s)) for s in stages)
             and all(
                 self._close_trial(plan, outcome, status)
                 for plan, outcome in zip(graph.trials, outcomes, strict=True)
@@ -149,9 +163,9 @@ class SweepRuns:
             _log.warning("MLflow does not have all of these runs; the same command brings the rest")
 
     def _close_trial(self, plan: TrialPlan, outcome: Outcome, status: RunStatus) -> bool:
-        run = self._runs[_key(plan)]
-        if run.complete:
-            return True  # by an earlier command
+        run = self._runs.get(_key(plan))
+        if run is None or (run.complete and finished(plan.judged)):
+            return True  # never opened, or closed before
         if finished(plan.judged):
             points = _points(plan, read_result(plan.judged.spec.folder))
             if not self._tracker.log_results(run.id, points):
@@ -189,10 +203,10 @@ def _points(plan: TrialPlan, result: Mapping[str, Any]) -> list[Point]:
         if name in result
     ]
     path = plan.judged.spec.folder / "journal.jsonl"
-    curves = [
-        Point(name, value, record.step, int(record.time * 1000))
-        for record in (journal.read(path)[0] if path.exists() else ())
-        for name, value in record.metrics.items()
-        if name in ("dev/bleu", "dev/sample_bleu", "dev/td_error")
-    ]
-    return [*closing, *numbers, *curves]
+    curves: dict[tuple[str, int], Point] = {}
+    for record in journal.read(path)[0] if path.exists() else ():
+        for name, value in record.metrics.items():
+            if name in ("dev/bleu", "dev/sample_bleu", "dev/td_error"):  # a replay counts once
+                point = Point(name, value, record.step, int(record.time * 1000))
+                curves.setdefault((name, record.step), point)
+    return [*closing, *numbers, *curves.values()]

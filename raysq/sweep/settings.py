@@ -46,4 +46,10 @@ class TuneSettings(TrainingCommand):
                 "`num_learners` must be 0 with `cpus_per_trial` or `gpus_per_trial`: "
                 "learners take a CPU each, with device cuda a GPU too"
             )
+        if (
+            not self.num_learners
+            and self.device != "auto"
+            and (self.device == "cuda") != bool(self.gpus_per_trial)
+        ):
+            raise ValueError("`device` must be auto, or cuda with `gpus_per_trial` above 0, cpu without")
         return self

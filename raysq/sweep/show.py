@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from raysq.cluster.tuning import Outcome
+from raysq.cluster.ready import Outcome
 from raysq.config import as_typed
 from raysq.data.shards import Corpus
 from raysq.progress import PLAIN_SECONDS, news

@@ -27,6 +27,10 @@ class Range:
     high: float
     log: bool = False
 
+    def __post_init__(self) -> None:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise UserError(f"{self}: low must be under high, and above 0 with log")
+
     def at(self, share: float) -> float:
         """The value below which this share of the draws lies; 6 digits, so that it reads as it is."""
         if self.log:
@@ -46,6 +50,12 @@ class Axis:
     """Every one of these, or numbers drawn from a range."""
     keys: tuple[str, ...] = ()
     """Dotted keys that take the value; none: its name."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, Range) and not (isinstance(self.values, tuple) and self.values):
+            raise UserError(
+                f"axis {self.name}: values must be a Range or a tuple, (x,) of one, not {self.values}"
+            )
 
     def settings(self, value: Scalar) -> dict[str, Scalar]:
         """The settings of one value."""
@@ -84,6 +94,15 @@ class Space:
     """Label of the arm that the others are compared with."""
     table: str | None = None
     """Table or figure of a paper that it repeats, as ``raysq/report/papers.py`` calls it."""
+
+    def __post_init__(self) -> None:
+        labels = [arm.label for arm in self.arms]
+        if not self.arms or not self.seeds or any("," in label for label in labels):
+            raise UserError(f"tune space {self.name} needs arms, without commas in their labels, and seeds")
+        if self.baseline is not None and self.baseline not in labels:
+            raise UserError(
+                f"tune space {self.name}: baseline {self.baseline} must be of {', '.join(labels)}"
+            )
 
     @property
     def searches(self) -> bool:

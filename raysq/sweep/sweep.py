@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -15,15 +14,17 @@ from rich.console import Console
 
 from raysq.claim import claim
 from raysq.cluster.connection import connection
-from raysq.cluster.tuning import Halving, Outcome, Resources, Work, train_stages
+from raysq.cluster.ready import Outcome, Work
+from raysq.cluster.tuning import Halving, Resources, train_stages
 from raysq.data.shards import Corpus
-from raysq.delivery import Delivery
+from raysq.delivery import Delivery, Undelivered
 from raysq.files import replace_json
 from raysq.places import Places
 from raysq.recipe import Recipe
 from raysq.records import RESULT
 from raysq.sweep.forecast import forecast, most_updates
 from raysq.sweep.graph import Graph, Node, TrialPlan, kind_of, known_rates
+from raysq.sweep.outcomes import Outcomes
 from raysq.sweep.plans import Configured, configured, planned
 from raysq.sweep.runs import SweepRuns
 from raysq.sweep.settings import TuneSettings
@@ -36,8 +37,7 @@ from raysq.workflow import generated_data, given_data, try_proposals, version_of
 
 FAILED = 1
 """Exit status of a sweep in which a stage failed; the others went on. A divergence is a result."""
-OUTCOMES = "outcomes.json"
-"""File of a sweep's output folder: how stages ended that left no result."""
+UNREACHED = Outcome("not run", "the sweep ended first")
 
 
 def run(space: Space, settings: TuneSettings, recipe_named: Callable[[str], Recipe]) -> int:
@@ -92,45 +92,52 @@ class Sweep:
         ]
         graph = self._graph(corpus)  # what another command has finished since is reused
         runs = SweepRuns(tracker, self.space, settings, corpus, places.output)
-        ended: dict[Path, Outcome] = {}
+        known = Outcomes(places.output, graph, settings.scheduler)
+        undelivered: list[Undelivered] = []
         status: RunStatus = "FAILED"
         try:
             runs.open(graph)
-            ended = self._train(graph, corpus, tracker, runs)
+            undelivered = self._train(graph, known, corpus, tracker, runs)
             status = "FINISHED"
         except KeyboardInterrupt as stop:
             status = "KILLED"
             stop.add_note("repeat the command to continue from the last checkpoints")
             raise
         finally:
-            outcomes = [outcome_of(plan, ended) for plan in graph.trials]
+            outcomes = [outcome_of(plan, known.ended) for plan in graph.trials]
             runs.close(graph, outcomes, status)
             for held in claims:
                 held.close()
-        self._conclude(graph, outcomes, tracker, runs)
-        return FAILED if any(outcome.state == "failed" for outcome in ended.values()) else 0
+        failed = UNREACHED in outcomes or any(o.state == "failed" for o in known.ended.values())
+        self._conclude(graph, outcomes, tracker, runs, failed=failed)
+        for line in undelivered:
+            print(f"warning: {line}")
+        return FAILED if failed else 0
 
     def _graph(self, corpus: Corpus) -> Graph:
         version = version_of(self.trials[0][2], self.places)
         return planned(self.trials, self.places.store, corpus.digest, version)
 
-    def _train(self, graph: Graph, corpus: Corpus, tracker: Tracker, runs: SweepRuns) -> dict[Path, Outcome]:
-        """Train; gives what became of every stage that was not finished before."""
-        ended = self._known_outcomes(graph)
-        todo = [node for node in graph.to_train if node.folder not in ended]
+    def _train(
+        self, graph: Graph, known: Outcomes, corpus: Corpus, tracker: Tracker, runs: SweepRuns
+    ) -> list[Undelivered]:
+        """Train what has not ended; gives the metrics that MLflow did not take."""
+        todo = [node for node in graph.to_train if node.folder not in known.ended]
         board = Board(Console(quiet=self.settings.quiet), graph, corpus)
         delivery = Delivery(tracker, on_record=board.show)
 
         def changed(place: int, outcome: Outcome | None) -> None:
             node = todo[place]
             board.changed(node, outcome)
-            if outcome is not None and outcome.state != "not run":
-                runs.close_stage(graph, node, outcome)
+            if outcome is not None:
+                known.note(node.folder, outcome)
+                if outcome.state != "not run":
+                    runs.close_stage(graph, node, outcome)
 
         try:
-            for node in todo:
-                delivery.add(node.folder / "journal.jsonl", node.stage.record["run_id"])
-            outcomes = []
+            for node in graph.nodes.values():  # those of an earlier command that MLflow missed, too
+                if not node.stage.record.get("closed"):
+                    delivery.add(node.folder / "journal.jsonl", node.stage.record["run_id"])
             if todo:
                 outcomes = train_stages(
                     self._works(graph, todo, corpus),
@@ -141,35 +148,21 @@ class Sweep:
                     on_change=changed,
                     verbose=self.settings.verbose,
                 )
+                known.ended |= {node.folder: o for node, o in zip(todo, outcomes, strict=True)}
         finally:
             board.close()
-            delivery.close()
-        ended |= {node.folder: o for node, o in zip(todo, outcomes, strict=True)}
-        lasting = {
-            f.name: o.reason for f, o in ended.items() if o.state == "diverged" and not (f / RESULT).exists()
-        }
-        replace_json(self.places.output / OUTCOMES, lasting)
-        return ended
-
-    def _known_outcomes(self, graph: Graph) -> dict[Path, Outcome]:
-        """Stages that diverged before they had anything to keep, as they would again, and what needs them."""
-        path = self.places.output / OUTCOMES
-        known = json.loads(path.read_bytes()) if path.exists() else {}
-        ended: dict[Path, Outcome] = {}
-        for node in graph.to_train:
-            lost = [parent for parent in node.parents if parent in ended]
-            if lost:
-                ended[node.folder] = Outcome("not run", f"{lost[0].name} {ended[lost[0]].state}")
-            elif node.name in known:
-                ended[node.folder] = Outcome("diverged", known[node.name])
-        return ended
+            undelivered = delivery.close()
+        return undelivered
 
     def _works(self, graph: Graph, todo: Sequence[Node], corpus: Corpus) -> list[Work]:
         rates = known_rates(self.places.store)
         usual = max(rates.values(), default=1.0)
         seconds = {n.folder: most_updates(n, graph, corpus) * rates.get(kind_of(n), usual) for n in todo}
         remaining = graph.remaining_seconds(seconds)
-        judged = {plan.judged.spec.folder for plan in graph.trials}
+        parents = {parent for node in graph.nodes.values() for parent in node.parents}
+        # what others start from is trained to its end, whoever judges it
+        judged = {plan.judged.spec.folder for plan in graph.trials} - parents
+        judged = judged if self.settings.scheduler != "none" else set()
         numbers = {node.folder: place for place, node in enumerate(todo)}
         threads = self.settings.threads_per_learner or self.settings.cpus_per_trial
         return [
@@ -177,7 +170,7 @@ class Sweep:
                 job_of(node.config, corpus.folder, [node.stage], self.device, threads),
                 tuple(numbers[parent] for parent in node.parents if parent in numbers),
                 remaining[node.folder],
-                scheduled=self.settings.scheduler == "asha" and node.folder in judged,
+                told_until=self._epochs(node, graph, corpus) if node.folder in judged else 0.0,
             )
             for node in todo
         ]
@@ -188,19 +181,21 @@ class Sweep:
             return None
         judged = [graph.nodes[plan.judged.spec.folder] for plan in graph.trials]
         _, mode = judged[0].stage.spec.algorithm.selection
-        epochs = [
-            most_updates(node, graph, corpus)
-            / math.ceil(len(corpus.splits["train"]) / node.stage.spec.algorithm.batch_size)
-            for node in judged
-        ]
-        return Halving(mode, max(epochs))
+        return Halving(mode, max(self._epochs(node, graph, corpus) for node in judged))
+
+    def _epochs(self, node: Node, graph: Graph, corpus: Corpus) -> float:
+        """Length of a stage's schedule."""
+        batches = math.ceil(len(corpus.splits["train"]) / node.stage.spec.algorithm.batch_size)
+        return most_updates(node, graph, corpus) / batches
 
     def _resources(self) -> Resources:
         settings = self.settings
         nested = workers_of(self.trials[0][2]) if settings.num_learners else None
         return Resources(settings.cpus_per_trial, settings.gpus_per_trial, settings.max_concurrent, nested)
 
-    def _conclude(self, graph: Graph, outcomes: Sequence[Outcome], tracker: Tracker, runs: SweepRuns) -> None:
+    def _conclude(
+        self, graph: Graph, outcomes: Sequence[Outcome], tracker: Tracker, runs: SweepRuns, *, failed: bool
+    ) -> None:
         """result.json, the table, and where to look."""
         rows = [_row(plan, outcome) for plan, outcome in zip(graph.trials, outcomes, strict=True)]
         run_ids = runs.run_ids(graph)
@@ -214,7 +209,8 @@ class Sweep:
             "trials": rows,
         }
         replace_json(self.places.output / RESULT, result)
-        (self.places.output / "attempt").unlink(missing_ok=True)
+        if not failed:  # else the same command makes up for it
+            (self.places.output / "attempt").unlink(missing_ok=True)
         wide().print(closing_table(rows))
         print(f"results: {self.places.output / RESULT}")
         print(comparison_text(tracker.uri, tracker.experiment_id, run_ids))
@@ -226,7 +222,7 @@ def outcome_of(plan: TrialPlan, ended: Mapping[Path, Outcome]) -> Outcome:
     if (folder / RESULT).exists():
         result = read_result(folder)
         return Outcome(result["state"], result["stopped_by"])
-    return ended.get(folder, Outcome("not run", "the sweep ended first"))
+    return ended.get(folder, UNREACHED)
 
 
 def _row(plan: TrialPlan, outcome: Outcome) -> dict[str, Any]:

@@ -1,108 +1,37 @@
-from pathlib import Path
-from typing import Any
-
 import pytest
-from ray.tune.search import Searcher
+import ray
 
-from raysq.algorithms import Mle
-from raysq.cluster.tuning import Outcome, ReadyStages, Resources, Work
-from raysq.config import DecodingConfig, NetworkConfig
-from raysq.rewards.settings import RewardSettings
-from raysq.training.job import Job, NumWorkers
-from raysq.training.stage import StageSpec
-
-
-def works(store: Path, *stages: tuple[tuple[int, ...], float]) -> list[Work]:
-    """Stages by the places of their parents and the time to the end."""
-    made = []
-    for place, (parents, remaining) in enumerate(stages):
-        job = Job(
-            stages=(StageSpec("mle", Mle(), store / f"stage{place}", seed=1),),
-            data_dir=store,
-            network=NetworkConfig(),
-            decoding=DecodingConfig(),
-            reward=RewardSettings(),
-            checkpoint_seconds=1.0,
-            device="cpu",
-            threads=1,
-        )
-        made.append(Work(job, parents, remaining))
-    return made
-
-
-def finish(ready: ReadyStages, trial: str, work: Work, state: str = "finished", *, kept: bool = True) -> None:
-    if kept:
-        folder = work.job.stages[0].folder
-        folder.mkdir(parents=True)
-        (folder / "result.json").touch()
-    ready.on_trial_complete(trial, {"state": state, "reason": "because"})
-
-
-def test_the_longest_way_goes_first_and_children_wait(tmp_path: Path) -> None:
-    some = works(tmp_path, ((), 3.0), ((), 9.0), ((0,), 1.0), ((1,), 5.0), ((2, 3), 0.5))
-    changes: list[tuple[int, Outcome | None]] = []
-    ready = ReadyStages(some, lambda place, outcome: changes.append((place, outcome)))
-    assert ready.suggest("a") == {"place": 1}
-    assert ready.suggest("b") == {"place": 0}
-    assert ready.suggest("c") is None
-    finish(ready, "b", some[0])
-    assert ready.suggest("c") == {"place": 2}
-    finish(ready, "a", some[1])
-    assert ready.suggest("d") == {"place": 3}
-    finish(ready, "c", some[2])
-    assert ready.suggest("e") is None
-    ready.begun("d")
-    finish(ready, "d", some[3])
-    assert ready.suggest("e") == {"place": 4}
-    finish(ready, "e", some[4])
-    assert ready.suggest("f") == Searcher.FINISHED
-    assert [outcome.state for outcome in ready.outcomes()] == ["finished"] * 5
-    assert changes[3] == (3, None)
-    assert changes[4] == (3, Outcome("finished", "because"))
-
-
-@pytest.mark.parametrize(
-    ("state", "kept", "runs"),
-    [("diverged", True, True), ("diverged", False, False), ("failed", False, False)],
-)
-def test_what_starts_from_nothing_is_not_run_and_the_others_go_on(
-    tmp_path: Path, state: str, kept: bool, runs: bool
-) -> None:
-    """A stage that diverged with a best checkpoint is something to start from."""
-    some = works(tmp_path, ((), 2.0), ((), 1.0), ((0,), 1.0), ((2,), 1.0))
-    ready = ReadyStages(some)
-    ready.suggest("a")
-    finish(ready, "a", some[0], state, kept=kept)
-    ready.suggest("b")
-    finish(ready, "b", some[1]) if not runs else None
-    states = [outcome.state for outcome in ready.outcomes()]
-    if runs:
-        assert ready.suggest("c") == {"place": 2}
-    else:
-        assert ready.suggest("c") == Searcher.FINISHED
-        assert states == [state, "finished", "not run", "not run"]
-        assert ready.outcomes()[3].reason == "stage2 not run"
-
-
-def test_a_failure_is_told_with_its_reason_once(tmp_path: Path) -> None:
-    changes: list[Any] = []
-    ready = ReadyStages(works(tmp_path, ((), 1.0)), lambda place, outcome: changes.append(outcome))
-    ready.suggest("a")
-    ready.explain("a", "ValueError: x")
-    ready.on_trial_complete("a", error=True)  # Tune says so in either order
-    assert changes == [Outcome("failed", "ValueError: x")]
-    assert ready.outcomes() == changes
-
-
-def test_a_trial_that_ends_without_an_outcome_was_stopped(tmp_path: Path) -> None:
-    ready = ReadyStages(works(tmp_path, ((), 1.0)))
-    ready.suggest("a")
-    ready.on_trial_complete("a", {"epoch": 2.5, "score": 1.0})
-    assert ready.outcomes() == [Outcome("stopped", "stopped by the scheduler after 2.5 epochs")]
+from raysq.cluster.tuning import Resources
+from raysq.config import UserError
+from raysq.training.job import NumWorkers
 
 
 def test_what_a_trial_reserves() -> None:
     """One that waits for learners of its own must leave them their CPUs."""
     assert Resources(2, 0.0).of_trial() == {"CPU": 2}
     assert Resources(1, 0.25).of_trial() == {"CPU": 1, "GPU": 0.25}
-    assert Resources(1, 0.0, nested=NumWorkers(2, 1, 1)).of_trial() == {"CPU": 0.01}
+    assert Resources(1, 0.0, nested=NumWorkers(2, 1, 1)).of_trial() == {"CPU": 0, "memory": 2**20}
+
+
+@pytest.mark.parametrize(
+    ("resources", "at_a_time"),
+    [
+        (Resources(1, 0.0), 8),
+        (Resources(3, 0.0), 2),
+        (Resources(1, 0.5), 4),
+        (Resources(1, 1.0, concurrent=1), 1),
+        (Resources(1, 0.0, nested=NumWorkers(3, 1, 1)), 2),
+    ],
+)
+def test_trials_at_a_time(monkeypatch: pytest.MonkeyPatch, resources: Resources, at_a_time: int) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0})
+    assert resources.most() == at_a_time
+
+
+def test_a_trial_that_fits_nowhere_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tune would wait for it for ever."""
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0})
+    with pytest.raises(UserError, match="--cpus-per-trial 9: there are 8 CPUs: lower it"):
+        Resources(9, 0.0).most()
+    with pytest.raises(UserError, match=r"--gpus-per-trial 0\.5: there are 0 GPUs: lower it"):
+        Resources(1, 0.5).most()

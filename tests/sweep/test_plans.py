@@ -21,12 +21,15 @@ def trials_of(space: Space = SPACE, **settings: Any) -> list[Any]:
 
 
 def test_the_command_wins_over_the_space_and_the_space_over_the_task() -> None:
-    (_, _, first), (_, _, second), (_, _, mle) = trials_of(settings=("critic.max-updates=7", "erac.tau=0.3"))
+    (_, _, first), (_, _, second), (_, _, mle) = trials_of(
+        settings=("critic.max-updates=7", "erac.learning_rate=0.3")
+    )
     assert first.erac.lambda_mle == 0.5  # type: ignore[attr-defined]
     assert first.erac.critic_learning_rate == 1e-3  # type: ignore[attr-defined] # the demo's
     assert first.critic.max_updates == 7  # type: ignore[attr-defined]
     assert [c.critic.tau for c in (first, second)] == [0.0, 0.2]  # type: ignore[attr-defined]
-    assert [c.erac.tau for c in (first, second)] == [0.3, 0.3]  # type: ignore[attr-defined]
+    assert [c.erac.tau for c in (first, second)] == [0.0, 0.2]  # type: ignore[attr-defined]
+    assert first.erac.learning_rate == 0.3  # type: ignore[attr-defined]
     assert mle.mle.max_updates == 1600  # type: ignore[attr-defined]
     assert first.num_learners == 0
 
@@ -40,7 +43,10 @@ def test_the_command_wins_over_the_space_and_the_space_over_the_task() -> None:
             r"--settings erac.taw=1: no workflow of this space has erac.taw",
         ),
         (SPACE, {"settings": ("erac.tau",)}, r"--settings erac.tau: must be KEY=VALUE"),
-        (SPACE, {"settings": ("erac.tau=-1",)}, r"--settings erac.tau=-1: must be at least 0"),
+        (SPACE, {"settings": ("critic.decay=-1",)}, r"--settings critic.decay=-1: must be above 0"),
+        (SPACE, {"settings": ("erac.tau=1",)}, r"--settings erac.tau=1: erac.tau is what the trials"),
+        (SPACE, {"settings": ("seed=3",)}, r"--settings seed=3: give --seeds instead"),
+        (SPACE, {"settings": ("data-dir=x",)}, r"--settings data-dir=x: give --data-dir instead"),
         (SPACE, {"arms": ("AC",)}, r"--arms AC: must be of ERAC, MLE"),
         (SPACE, {"scheduler": "asha"}, r"--scheduler asha: tune space x is a grid"),
         (SPACE, {"num_samples": 2}, r"--num-samples 2: tune space x has no Range"),
@@ -73,6 +79,11 @@ def test_arms_of_a_command_are_a_part_of_the_space() -> None:
         "MLE seed 4",
         "MLE seed 5",
     ]
+
+
+def test_the_baseline_need_not_be_among_the_arms_of_a_command() -> None:
+    found = trials_of(space_named("comparison"), arms=("AC", "ERAC"), seeds=(1,))
+    assert [trial.said for trial, _, _ in found] == ["ERAC seed 1", "AC seed 1"]
 
 
 @pytest.mark.parametrize(
@@ -115,6 +126,9 @@ def test_a_space_of_ones_own(tmp_path: Path) -> None:
     assert space_named(str(path)).name == "mine"
     with pytest.raises(UserError, match="--space maine: must be one of alpha, comparison, "):
         space_named("maine")
+    path.write_text("SPACE = \n")
+    with pytest.raises(UserError, match=r"mine\.py cannot be loaded \(SyntaxError"):
+        space_named(str(path))
     path.write_text("SPACE = 3\n")
     with pytest.raises(UserError, match="must define SPACE"):
         space_named(str(path))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from raysq.cluster.tuning import Outcome
+from raysq.cluster.ready import Outcome
 from raysq.data.shards import Corpus
 from raysq.sweep.graph import Graph
 from raysq.sweep.plans import configured, planned

@@ -1,5 +1,6 @@
 import json
 import math
+from collections.abc import Callable
 
 import pytest
 
@@ -75,3 +76,20 @@ def test_a_space_is_data() -> None:
         {"name": "rate", "values": {"low": 0.0, "high": 1.0, "log": False}, "keys": []},
         {"name": "tau", "values": [0.0, 0.1], "keys": ["critic.tau", "erac.tau"]},
     ]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Range(1.0, 1.0), "low must be under high"),
+        (lambda: Range(0.0, 1.0, log=True), "above 0 with log"),
+        (lambda: Axis("tau", (0.1)), r"axis tau: values must be a Range or a tuple, \(x,\) of one, not 0.1"),  # type: ignore[arg-type]
+        (lambda: Space("x", "X", ()), "tune space x needs arms"),
+        (lambda: Space("x", "X", (Arm("a", "mle"),), seeds=()), "tune space x needs arms"),
+        (lambda: Space("x", "X", (Arm("a, b", "mle"),)), "without commas"),
+        (lambda: Space("x", "X", (Arm("a", "mle"),), baseline="b"), "baseline b must be of a"),
+    ],
+)
+def test_mistakes_in_a_space(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make()

@@ -28,7 +28,7 @@ FAST = {"mle.optimizer": "adam", "mle.learning_rate": 1e30}
 SPACE = Space("small", "Small", (
     Arm("ERAC", "erac", MLE, (TAU,)),
     Arm("MLE", "mle", MLE),
-    Arm("MLE, much too fast", "mle", FAST),
+    Arm("MLE much too fast", "mle", FAST),
     Arm("AC after that", "ac", FAST),
 ), seeds=(1,), baseline="MLE")
 """
@@ -117,7 +117,7 @@ def test_every_stage_is_trained_once_and_a_divergence_is_a_result(undisturbed: d
         ("ERAC", 0.0): "finished",
         ("ERAC", 0.045): "finished",
         ("MLE", None): "finished",
-        ("MLE, much too fast", None): "diverged",
+        ("MLE much too fast", None): "diverged",
         ("AC after that", None): "not run",
     }
     first, second, actor, *_ = undisturbed["trials"]
