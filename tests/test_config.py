@@ -121,6 +121,7 @@ def test_common_options_of_a_workflow() -> None:
         "threads_per_learner": 0,
         "reuse": "auto",
         "checkpoint_minutes": 5.0,
+        "experiment": "raysq",
         "quiet": False,
         "verbose": False,
     }

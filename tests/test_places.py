@@ -19,7 +19,7 @@ def in_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_defaults_lie_below_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    places = Places.of("erac", WorkflowConfig(seed=3))
+    places = Places.of("erac-demo-seed3", WorkflowConfig())
     assert places.output == tmp_path / "runs" / "erac-demo-seed3"
     assert places.store == tmp_path / "runs" / "stages"
     assert places.tracking_uri == f"sqlite:///{tmp_path}/runs/mlflow.db"
@@ -43,7 +43,7 @@ def test_what_is_named_is_taken(tmp_path: Path) -> None:
 
 
 def test_in_a_job_the_defaults_lie_below_the_home_folder(in_job: Path) -> None:
-    places = Places.of("erac", WorkflowConfig())
+    places = Places.of("erac-demo-seed1", WorkflowConfig())
     assert places.output == in_job / "raysq" / "runs" / "erac-demo-seed1"
     assert places.store == in_job / "raysq" / "runs" / "stages"
     assert places.tracking_uri == f"sqlite:///{in_job}/raysq/runs/mlflow.db"

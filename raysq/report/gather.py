@@ -149,7 +149,7 @@ class _Reader:
             arm=tags["raysq.arm"],
             values=_tagged(tags, "raysq.axis."),
             seed=int(tags["raysq.seed"]),
-            state=unended if judged else _STATES.get(tags.get("raysq.state", ""), unended),
+            state=_STATES.get(tags.get("raysq.state", ""), unended),
             recipe=tags.get("raysq.recipe", ""),
             data=tags.get("raysq.data", ""),
             final=final,

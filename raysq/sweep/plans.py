@@ -28,7 +28,7 @@ def configured(
     _check(space, settings)
     if settings.arms:
         chosen = tuple(arm for arm in space.arms if arm.label in settings.arms)
-        space = replace(space, arms=chosen, baseline=None)  # compared in reports, with all arms
+        space = replace(space, arms=chosen)
     recipes = {arm.recipe: recipe_named(arm.recipe) for arm in space.arms}
     typed = _typed(space, settings, recipes.values())
     found = []

@@ -123,7 +123,9 @@ class SweepRuns:
     ) -> str:
         """The run noted under a key, running again; a new one where MLflow does not have it."""
         run = self._runs.get(key)
-        if run is None or not self._tracker.reopen(run.id):
+        if run is not None and self._tracker.reopen(run.id):
+            self._tracker.set_tags(run.id, {"raysq.state": ""})  # an earlier command's may be "not run"
+        else:
             run = _Run(self._tracker.create_run(name, tags, params, parent_id))
             self._note(key, run)
         return run.id

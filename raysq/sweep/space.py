@@ -99,10 +99,6 @@ class Space:
         labels = [arm.label for arm in self.arms]
         if not self.arms or not self.seeds or any("," in label for label in labels):
             raise UserError(f"tune space {self.name} needs arms, without commas in their labels, and seeds")
-        if self.baseline is not None and self.baseline not in labels:
-            raise UserError(
-                f"tune space {self.name}: baseline {self.baseline} must be of {', '.join(labels)}"
-            )
 
     @property
     def searches(self) -> bool:

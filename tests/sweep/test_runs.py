@@ -41,6 +41,10 @@ class StubTracker:
         self.runs[run_id]["status"] = "RUNNING"
         return True
 
+    def set_tags(self, run_id: str, tags: Any) -> bool:
+        self.runs[run_id]["tags"] |= tags
+        return not self.away
+
     def tag_experiment(self, tags: Any) -> bool:
         return True
 

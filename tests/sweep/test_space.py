@@ -87,7 +87,6 @@ def test_a_space_is_data() -> None:
         (lambda: Space("x", "X", ()), "tune space x needs arms"),
         (lambda: Space("x", "X", (Arm("a", "mle"),), seeds=()), "tune space x needs arms"),
         (lambda: Space("x", "X", (Arm("a, b", "mle"),)), "without commas"),
-        (lambda: Space("x", "X", (Arm("a", "mle"),), baseline="b"), "baseline b must be of a"),
     ],
 )
 def test_mistakes_in_a_space(make: Callable[[], object], message: str) -> None:
