@@ -101,7 +101,7 @@ def curve(run: Run, name: str) -> dict[tuple[int, str], float]:
     found: dict[tuple[int, str], float] = {}
     for record in journal.read(run.stage(name) / "journal.jsonl")[0]:
         for metric, value in record.metrics.items():
-            if not metric.endswith(("per_second", "wait_share")):
+            if not metric.endswith(("seconds", "per_second", "wait_share")):
                 found.setdefault((record.step, metric), value)
     return found
 
