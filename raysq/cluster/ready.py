@@ -126,5 +126,5 @@ class ReadyStages(Searcher):
             lost = [p for p in work.parents if p in self._found and not self._usable(p)]
             if lost and place not in self._found:
                 (parent,) = self._works[lost[0]].job.stages
-                self._found[place] = Outcome("not run", f"{parent.folder.name} {self._found[lost[0]].state}")
+                self._found[place] = Outcome("not run", f"{parent.name} {self._found[lost[0]].state}")
                 self._on_change(place, self._found[place])

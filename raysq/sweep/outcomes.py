@@ -31,7 +31,8 @@ class Outcomes:
             lost = [parent for parent in node.parents if parent in self.ended]
             state, reason = self._kept.get(node.name, ("", ""))
             if lost:
-                self.ended[node.folder] = Outcome("not run", f"{lost[0].name} {self.ended[lost[0]].state}")
+                stage = graph.nodes[lost[0]].stage.spec.name
+                self.ended[node.folder] = Outcome("not run", f"{stage} {self.ended[lost[0]].state}")
             elif state in lasting:
                 self.ended[node.folder] = Outcome(state, reason)  # type: ignore[arg-type]
 

@@ -81,7 +81,7 @@ def test_what_starts_from_nothing_is_not_run_and_the_others_go_on(
     else:
         assert ready.suggest("c") == Searcher.FINISHED
         assert states == [state, "finished", "not run", "not run"]
-        assert ready.outcomes()[3].reason == "stage2 not run"
+        assert ready.outcomes()[3].reason == "mle not run"
 
 
 def test_a_failure_is_told_with_its_reason_once(tmp_path: Path) -> None:
