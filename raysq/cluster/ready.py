@@ -36,14 +36,26 @@ class Outcome:
     reason: str = ""
 
 
+UNREACHED = Outcome("not run", "the sweep ended first")
+
+
 class ReadyStages(Searcher):
-    """Suggests the stage with the longest way to the end among those that can begin."""
+    """Suggests the stage with the longest way to the end among those that can begin.
+
+    A stage whose process failed is suggested again, as a new trial that goes on from the stage's checkpoint:
+    Tune's own retry gives up at once where the process it would reuse has died meanwhile.
+    """
 
     def __init__(
-        self, works: Sequence[Work], on_change: Callable[[int, Outcome | None], None] = lambda place, _: None
+        self,
+        works: Sequence[Work],
+        retries: int = 0,
+        on_change: Callable[[int, Outcome | None], None] = lambda place, _: None,
     ) -> None:
         super().__init__(metric="score", mode="max")
         self._works = works
+        self._retries = [retries] * len(works)
+        """Left of each stage."""
         self._on_change = on_change
         self._running: dict[str, int] = {}
         self._found: dict[int, Outcome] = {}
@@ -71,27 +83,29 @@ class ReadyStages(Searcher):
         self._on_change(self._running[trial_id], None)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """Take note of what became of a stage."""
+        """Take note of what became of a stage; of an error Tune says more at once: ``failed``."""
         result = result or {}
         if error:
-            self._settle(trial_id, Outcome("failed", "its process failed"))
-        elif "state" in result:
+            return
+        if "state" in result:
             self._settle(trial_id, Outcome(result["state"], result["reason"]))
         else:
             epoch = result.get("epoch", 0.0)
             self._settle(trial_id, Outcome("stopped", f"stopped by the scheduler after {epoch:.1f} epochs"))
 
-    def explain(self, trial_id: str, reason: str) -> None:
-        """Say why a trial failed; Tune tells it apart from the failure itself."""
-        place = self._running.get(trial_id)
-        if place is not None:
+    def failed(self, trial_id: str, reason: str) -> None:
+        """A trial has failed: its stage is to be suggested again, as long as it has retries left."""
+        place = self._running[trial_id]
+        if self._retries[place]:
+            self._retries[place] -= 1
+            del self._running[trial_id]
+        else:
             self._settle(trial_id, Outcome("failed", reason))
 
     def outcomes(self) -> list[Outcome]:
         """Of every stage; those that never began are not run."""
         self._give_up_orphans()
-        unknown = Outcome("not run", "the sweep ended first")
-        return [self._found.get(place, unknown) for place in range(len(self._works))]
+        return [self._found.get(place, UNREACHED) for place in range(len(self._works))]
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: what is finished is in run storage, from where the same command goes on."""
@@ -106,9 +120,7 @@ class ReadyStages(Searcher):
         return {}
 
     def _settle(self, trial_id: str, outcome: Outcome) -> None:
-        place = self._running.pop(trial_id, None)
-        if place is None:
-            return  # settled with its reason
+        place = self._running.pop(trial_id)
         self._found[place] = outcome
         self._on_change(place, outcome)
 

@@ -37,7 +37,6 @@ ENVIRONMENT = {
 """What Tune reads from the environment, where the user has not set it."""
 NESTED = {"CPU": 0.0, "memory": 2.0**20}
 """What a trial takes that only waits for learners of its own: no CPU, which would keep one from them."""
-
 LAST_TURN = 5.0
 """How long an interruption waits for Tune's loop [s]."""
 
@@ -115,16 +114,17 @@ def train_stages(
             start(verbose=verbose)
         if not verbose:  # every failure is in its stage's outcome
             logging.getLogger("ray").setLevel(logging.CRITICAL)
-        ready = ReadyStages(works, on_change)
+        ready = ReadyStages(works, retries, on_change)
         watch = _Watch(ready)
         tuner = tune.Tuner(
             tune.with_resources(
-                tune.with_parameters(train, works=tuple(works), nested=resources.nested), resources.of_trial()
+                tune.with_parameters(train, works=tuple(works), nested=resources.nested, storage=storage),
+                resources.of_trial(),
             ),
             tune_config=tune.TuneConfig(
                 search_alg=ready,
                 scheduler=_scheduler(halving),
-                num_samples=len(works),
+                num_samples=len(works) * (1 + retries),  # at most
                 max_concurrent_trials=resources.most(),
                 # a thread that was stopped may not have ended when the next trial would take its process
                 reuse_actors=halving is None,
@@ -133,7 +133,6 @@ def train_stages(
             run_config=tune.RunConfig(
                 name=f"tune-{os.getpid()}",
                 storage_path=str(storage),
-                failure_config=tune.FailureConfig(max_failures=retries),
                 callbacks=[watch],
                 verbose=1 if verbose else 0,
             ),
@@ -144,16 +143,18 @@ def train_stages(
         stop()
 
 
-def train(config: Mapping[str, Any], works: Sequence[Work], nested: NumWorkers | None) -> dict[str, Any]:
+def train(
+    config: Mapping[str, Any], works: Sequence[Work], nested: NumWorkers | None, storage: Path
+) -> dict[str, Any]:
     """Train the stage ``config["place"]``; the function that every trial runs.
 
     Returns its outcome as Tune's last report. What no repetition can mend is an outcome, too: a divergence, a
-    mistake of the user; other exceptions let Tune start the stage again.
+    mistake of the user; after other exceptions the stage is tried again.
     """
     work = works[config["place"]]
     try:
         if nested is not None:
-            (result,) = train_on_ray(work.job, Path.cwd() / "ray", nested)
+            (result,) = train_on_ray(work.job, storage, nested)
         elif work.told_until:
             (result,) = _train_under_scheduler(work.job, work.told_until)
         else:
@@ -190,7 +191,7 @@ class _Watch(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         error = trial.get_error()
         lines = str(error).strip().splitlines() if error else []
-        self._ready.explain(trial.trial_id, lines[-1] if lines else "its process failed")
+        self._ready.failed(trial.trial_id, lines[-1] if lines else "its process failed")
 
 
 def _train_under_scheduler(job: Job, told_until: float) -> list[dict[str, Any]]:
@@ -200,9 +201,8 @@ def _train_under_scheduler(job: Job, told_until: float) -> list[dict[str, Any]]:
 
     def tell(metrics: Mapping[str, float], folder: Path) -> None:
         if metrics["epoch"] < told_until:  # what has come to its end is scored, not stopped
-            tune.report(
-                {"score": metrics[f"dev/{metric}"], "epoch": metrics["epoch"]}
-            )  # may raise SystemExit
+            # may end the trial here, by SystemExit
+            tune.report({"score": metrics[f"dev/{metric}"], "epoch": metrics["epoch"]})
 
     path = spec.folder / "journal.jsonl"
     for record in journal.read(path)[0] if path.exists() else ():
@@ -219,8 +219,7 @@ def _scheduler(halving: Halving | None) -> TrialScheduler:
         metric="score",
         mode=halving.mode,
         grace_period=halving.longest / 9,
-        max_t=2
-        * halving.longest,  # the end of the schedule is no reason to stop: the best is scored after it
+        max_t=halving.longest,
         reduction_factor=3,
     )
 

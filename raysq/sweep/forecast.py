@@ -35,8 +35,8 @@ class Forecast:
     rate: float
     """Seconds for an update on one core."""
     source: str
-    """``trained``: mean of finished stages of its kind, evaluations included; ``timed``: a few updates just
-    now, with fresh networks where those it starts from are not there yet, evaluations not included."""
+    """``trained``: the median of finished stages of its kind, evaluations included; ``timed``: a few updates
+    just now, with fresh networks where those it starts from are not there yet, evaluations not included."""
 
     @property
     def seconds(self) -> float:
@@ -54,7 +54,7 @@ def forecast(graph: Graph, store: Path, corpus: Corpus, threads: int) -> dict[Pa
             timed[kind] = measured_rate(node, corpus, threads)
         source = "trained" if kind in known else "timed"
         rate = known[kind] if kind in known else timed[kind]
-        found[node.stage.spec.folder] = Forecast(most_updates(node, graph, corpus), rate, source)
+        found[node.folder] = Forecast(most_updates(node, graph, corpus), rate, source)
     return found
 
 

@@ -21,7 +21,7 @@ class Outcomes:
     """
 
     def __init__(self, output: Path, graph: Graph, scheduler: str) -> None:
-        self._path, self._graph = output / FILE, graph
+        self._path = output / FILE
         self._kept: dict[str, list[str]] = {}
         if self._path.exists():
             self._kept = json.loads(self._path.read_bytes())

@@ -140,8 +140,7 @@ def forecast_text(graph: Graph, forecasts: Mapping[Path, Forecast], concurrent: 
     hours = max(path, total / concurrent) / HOUR
     text = (
         f"{len(graph.trials)} trials, {len(graph.nodes)} distinct stages, {len(graph.to_train)} to train: "
-        "at most "
-        f"{total / HOUR:.2f} stage-hours, {hours:.2f} hours with {concurrent} at a time "
+        f"at most {total / HOUR:.2f} stage-hours, {hours:.2f} hours with {concurrent} at a time "
         f"(longest way from start to end {path / HOUR:.2f})"
     )
     if any(forecast.source == "timed" for forecast in forecasts.values()):

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from raysq.claim import claim
 from raysq.cluster.connection import connection
-from raysq.cluster.ready import Outcome, Work
+from raysq.cluster.ready import UNREACHED, Outcome, Work
 from raysq.cluster.tuning import Halving, Resources, train_stages
 from raysq.data.shards import Corpus
 from raysq.delivery import Delivery, Undelivered
@@ -37,7 +37,6 @@ from raysq.workflow import generated_data, given_data, try_proposals, version_of
 
 FAILED = 1
 """Exit status of a sweep in which a stage failed; the others went on. A divergence is a result."""
-UNREACHED = Outcome("not run", "the sweep ended first")
 
 
 def run(space: Space, settings: TuneSettings, recipe_named: Callable[[str], Recipe]) -> int:
@@ -48,7 +47,9 @@ def run(space: Space, settings: TuneSettings, recipe_named: Callable[[str], Reci
     config = trials[0][2]
     if settings.dry_run:
         corpus = given_data(config, places) or generated_data(config, places)
-        found = planned(trials, places.store, corpus.digest, version_of(config, places))
+        begun = config.reuse != "never" or (places.output / "attempt").exists()
+        version = version_of(config, places) if begun else ""  # nothing is written down
+        found = planned(trials, places.store, corpus.digest, version)
         forecasts = forecast(found, places.store, corpus, settings.cpus_per_trial)
         at_a_time = settings.max_concurrent or max(1, len(os.sched_getaffinity(0)) // settings.cpus_per_trial)
         wide().print(forecast_table(found, forecasts))

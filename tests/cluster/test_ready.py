@@ -41,7 +41,7 @@ def finish(ready: ReadyStages, trial: str, work: Work, state: str = "finished", 
 def test_the_longest_way_goes_first_and_children_wait(tmp_path: Path) -> None:
     some = works(tmp_path, ((), 3.0), ((), 9.0), ((0,), 1.0), ((1,), 5.0), ((2, 3), 0.5))
     changes: list[tuple[int, Outcome | None]] = []
-    ready = ReadyStages(some, lambda place, outcome: changes.append((place, outcome)))
+    ready = ReadyStages(some, on_change=lambda place, outcome: changes.append((place, outcome)))
     assert ready.suggest("a") == {"place": 1}
     assert ready.suggest("b") == {"place": 0}
     assert ready.suggest("c") is None
@@ -84,14 +84,25 @@ def test_what_starts_from_nothing_is_not_run_and_the_others_go_on(
         assert ready.outcomes()[3].reason == "mle not run"
 
 
-def test_a_failure_is_told_with_its_reason_once(tmp_path: Path) -> None:
+def test_a_stage_that_fails_is_suggested_again_then_recorded_with_its_reason(tmp_path: Path) -> None:
     changes: list[Any] = []
-    ready = ReadyStages(works(tmp_path, ((), 1.0)), lambda place, outcome: changes.append(outcome))
-    ready.suggest("a")
-    ready.explain("a", "ValueError: x")
-    ready.on_trial_complete("a", error=True)  # Tune says so in either order
-    assert changes == [Outcome("failed", "ValueError: x")]
-    assert ready.outcomes() == changes
+    some = works(tmp_path, ((), 1.0), ((0,), 1.0))
+    ready = ReadyStages(some, retries=1, on_change=lambda place, outcome: changes.append((place, outcome)))
+
+    def fail(trial: str, reason: str) -> None:
+        ready.on_trial_complete(trial, error=True)  # as Tune does, in this order
+        ready.failed(trial, reason)
+
+    assert ready.suggest("a") == {"place": 0}
+    fail("a", "a node was lost")
+    assert changes == []
+    assert ready.suggest("b") == {"place": 0}
+    assert ready.suggest("c") is None
+    fail("b", "ValueError: x")
+    assert ready.suggest("c") == Searcher.FINISHED
+    failed, not_run = Outcome("failed", "ValueError: x"), Outcome("not run", "mle failed")
+    assert changes == [(0, failed), (1, not_run)]
+    assert ready.outcomes() == [failed, not_run]
 
 
 def test_a_trial_that_ends_without_an_outcome_was_stopped(tmp_path: Path) -> None:

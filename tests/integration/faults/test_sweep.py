@@ -91,12 +91,9 @@ class Sweep:
         within(300, f"{stage} comes to update {step}", there)
         return found[0]
 
-    def trains(self, process: subprocess.Popen[bytes], stage: Path) -> int:
-        """Id of the process in which a stage is trained: the one that has its journal open."""
-        trials = [p for p in descendants(process.pid) if b"ImplicitFunc" in command_line(p)]
-        journals = {p: [os.path.realpath(file) for file in Path(f"/proc/{p}/fd").iterdir()] for p in trials}
-        (found,) = [p for p, files in journals.items() if str(stage / "journal.jsonl") in files]
-        return found
+    def trial_processes(self, process: subprocess.Popen[bytes]) -> set[int]:
+        """Ids of the processes in which stages are trained, those that wait for the next one too."""
+        return {p for p in descendants(process.pid) if b"ImplicitFunc" in command_line(p)}
 
 
 @pytest.fixture(scope="module")
@@ -134,11 +131,13 @@ def test_a_killed_trial_is_retried_and_a_killed_sweep_continued(
     sweep = Sweep(data, home, tmp_path)
     with sweep.running() as process:
         mle = sweep.wait_for(process, "mle", 60)
-        victim = sweep.trains(process, mle)
-        os.kill(victim, signal.SIGKILL)
+        before = sweep.trial_processes(process)
+        assert before
+        for victim in before:
+            os.kill(victim, signal.SIGKILL)
         joint = sweep.wait_for(process, "erac", 20)
-        assert victim not in descendants(process.pid)
-        training = {p for p in descendants(process.pid) if b"ImplicitFunc" in command_line(p)}
+        assert not sweep.trial_processes(process) & before
+        training = sweep.trial_processes(process)
         assert training
         process.kill()
         within(60, "nobody trains any more", lambda: not alive(training))
@@ -191,8 +190,9 @@ def test_a_stage_that_fails_is_recorded_and_the_sweep_ends_with_status_1(
 ) -> None:
     sweep = Sweep(data, home, tmp_path)
     with sweep.running("--retries=0", "--arms=ERAC,MLE") as process:
-        mle = sweep.wait_for(process, "mle", 60)
-        os.kill(sweep.trains(process, mle), signal.SIGKILL)
+        sweep.wait_for(process, "mle", 60)
+        for victim in sweep.trial_processes(process):
+            os.kill(victim, signal.SIGKILL)
         assert process.wait(timeout=300) == 1, sweep.log.read_text()
     found = json.loads((tmp_path / "sweep" / "result.json").read_text())
     states = {(trial["arm"], trial["state"]) for trial in found["trials"]}
