@@ -34,7 +34,7 @@ from raysq.records import RESULT, STAGE, StageRecord, read_record
 from raysq.rewards.settings import RewardSettings
 from raysq.tasks import task_defaults
 from raysq.training.samples import staleness
-from raysq.training.stage import StageSpec
+from raysq.training.spec import StageSpec
 from raysq.training.state import read_result
 
 
@@ -183,13 +183,31 @@ class PlannedStage:
         replace_json(self.spec.folder / STAGE, self.record)
 
 
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of a stage's schedule as a stage of its own: other settings may follow, or another's state."""
+
+    stage: str
+    """Which of the recipe's stages."""
+    until: int
+    """Update at which it ends. [updates]"""
+    continues: PlannedStage | None = None
+    """Finished segment from whose last state it goes on; none: it is the first."""
+
+
 def plan(
-    recipe: Recipe, config: TrainingConfig, store: Path, data_digest: str, version: str
+    recipe: Recipe,
+    config: TrainingConfig,
+    store: Path,
+    data_digest: str,
+    version: str,
+    segment: Segment | None = None,
 ) -> list[PlannedStage]:
     """Where each stage of the workflow lives, and whether it is trained, resumed or reused.
 
     A stage's folder is named by its identity and by its version, a digest of the package's sources (under
-    ``--reuse never`` of this very run) and of its parents' folders.
+    ``--reuse never`` of this very run) and of its parents' folders. With a ``segment`` of a stage, that part
+    of it is planned in its place.
 
     Raises:
         UserError: what a stage's folder says of it is damaged.
@@ -201,6 +219,9 @@ def plan(
             for role, name in (("policy", stage.policy), ("critic", stage.critic), ("like", stage.like))
             if name is not None
         }
+        part = segment if segment is not None and segment.stage == stage.name else None
+        if part is not None and part.continues is not None:
+            parents["continues"] = part.continues
         seed = config.seed if stage.algorithm.seed is None else stage.algorithm.seed
         settings = {
             "stage": stage.name,
@@ -214,6 +235,8 @@ def plan(
             "data": data_digest,
             "parents": {role: parent.identity for role, parent in parents.items()},
         }
+        if part is not None:
+            settings["until"] = part.until
         identity = digest(settings)
         lineage = [version] + [parent.spec.folder.name for parent in parents.values()]
         suffix = hashlib.sha256("/".join(lineage).encode()).hexdigest()[:8]
@@ -229,6 +252,8 @@ def plan(
             policy_from=folders.get("policy"),
             critic_from=folders.get("critic"),
             updates_of=folders.get("like"),
+            until=part.until if part is not None else 0,
+            continues=folders.get("continues"),
         )
         action = _action(folder)
         known = action == "reuse" or (folder / STAGE).exists()

@@ -11,7 +11,7 @@ from raysq.data.shards import Corpus
 from raysq.mlflow_runs import Runs
 from raysq.recipe import PlannedStage, Recipe, Stage
 from raysq.tracking import Point
-from raysq.training.stage import StageSpec
+from raysq.training.spec import StageSpec
 
 RECIPE = Recipe("mle", stages=(Stage("a", Mle()), Stage("b", Mle())))
 

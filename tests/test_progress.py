@@ -11,7 +11,7 @@ from raysq.algorithms import ActorCritic, Algorithm, Mle
 from raysq.progress import Progress
 from raysq.recipe import PlannedStage
 from raysq.training.journal import Record
-from raysq.training.stage import StageSpec
+from raysq.training.spec import StageSpec
 
 BLIND = {"dev/bleu": 20.0, "dev/td_error": 0.5, "dev/explained": 0.05, "dev/correlation": 0.1}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from raysq.algorithms import Group
+from raysq.algorithms import Algorithm, Group
 from raysq.algorithms.moment import Moment
 from raysq.data.batches import collate, epoch_batches
 from raysq.data.shards import Corpus
@@ -59,9 +59,15 @@ def forecast(graph: Graph, store: Path, corpus: Corpus, threads: int) -> dict[Pa
 
 
 def most_updates(node: Node, graph: Graph, corpus: Corpus) -> int:
-    """Updates of a stage at most; a control has as many as the stage it is like."""
-    model = graph.nodes.get(node.stage.spec.updates_of) if node.stage.spec.updates_of else None
-    algorithm = (model or node).stage.spec.algorithm
+    """Update at which a stage ends at the latest; a control has as many as the stage it is like."""
+    spec = node.stage.spec
+    model = graph.nodes.get(spec.updates_of) if spec.updates_of else None
+    most = whole_schedule((model or node).stage.spec.algorithm, corpus)
+    return min(most, spec.until or most)
+
+
+def whole_schedule(algorithm: Algorithm, corpus: Corpus) -> int:
+    """Updates of a stage at most."""
     return algorithm.most_updates(math.ceil(len(corpus.splits["train"]) / algorithm.batch_size))
 
 

@@ -61,12 +61,12 @@ def graph(plans: Sequence[tuple[Trial, Recipe, TrainingConfig, Sequence[PlannedS
     for place, (trial, recipe, config, stages) in enumerate(plans):
         for stage in stages:
             spec = stage.spec
-            starts = (spec.policy_from, spec.critic_from, spec.updates_of)
+            starts = (spec.policy_from, spec.critic_from, spec.updates_of, spec.continues)
             parents = tuple(dict.fromkeys(folder for folder in starts if folder is not None))
             node = nodes.setdefault(spec.folder, Node(stage, config, recipe, parents))
             node.trials.append(place)
         shared = {stage.spec.name: nodes[stage.spec.folder].stage for stage in stages}
-        judged = trial.arm.stage or recipe.stages[-1].name
+        judged = judged_stage(trial, recipe)
         if judged not in shared:
             raise UserError(
                 f"arm {trial.arm.label}: recipe {recipe.name} has no stage {judged} as it is set; "
@@ -74,6 +74,11 @@ def graph(plans: Sequence[tuple[Trial, Recipe, TrainingConfig, Sequence[PlannedS
             )
         found.append(TrialPlan(trial, recipe, config, tuple(shared.values()), shared[judged]))
     return Graph(tuple(found), nodes)
+
+
+def judged_stage(trial: Trial, recipe: Recipe) -> str:
+    """Name of the stage whose policy is judged."""
+    return trial.arm.stage or recipe.stages[-1].name
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from raysq.commandline import Given, settled
 from raysq.config import TrainingCommand, UserError, as_typed
 from raysq.options import options_of
-from raysq.recipe import Recipe, TrainingConfig, plan
+from raysq.recipe import Recipe, Segment, TrainingConfig, plan
 from raysq.sweep.graph import Graph, graph
 from raysq.sweep.settings import TuneSettings
 from raysq.sweep.space import Space, Trial, trials
@@ -17,32 +17,47 @@ from raysq.sweep.space import Space, Trial, trials
 Configured = tuple[Trial, Recipe, TrainingConfig]
 
 
-def configured(
-    space: Space, settings: TuneSettings, recipe_named: Callable[[str], Recipe]
-) -> list[Configured]:
-    """Every trial with its recipe and its settings.
+class Trials:
+    """The trials of a space, and the settings of each."""
 
-    Raises:
-        UserError: a setting is unknown, out of range or without meaning for this space.
-    """
-    _check(space, settings)
-    if settings.arms:
-        chosen = tuple(arm for arm in space.arms if arm.label in settings.arms)
-        space = replace(space, arms=chosen)
-    recipes = {arm.recipe: recipe_named(arm.recipe) for arm in space.arms}
-    typed = _typed(space, settings, recipes.values())
-    found = []
-    for trial in trials(space, settings.seeds or (), settings.num_samples):
-        recipe = recipes[trial.arm.recipe]
-        config = _config(recipe, trial, space, settings, typed)
+    def __init__(self, space: Space, settings: TuneSettings, recipe_named: Callable[[str], Recipe]) -> None:
+        """Take the arms that the settings name. Raises UserError: settings without meaning for this space."""
+        _check(space, settings)
+        if settings.arms:
+            chosen = tuple(arm for arm in space.arms if arm.label in settings.arms)
+            space = replace(space, arms=chosen)
+        self._space, self._settings = space, settings
+        self._recipes = {arm.recipe: recipe_named(arm.recipe) for arm in space.arms}
+        self._typed = _typed(space, settings, self._recipes.values())
+
+    def all(self) -> list[Configured]:
+        """Every trial with its recipe and its settings. Raises UserError: see ``configured``."""
+        drawn = trials(self._space, self._settings.seeds or (), self._settings.num_samples)
+        return [self.configured(trial) for trial in drawn]
+
+    def configured(self, trial: Trial) -> Configured:
+        """A trial with its recipe and its settings. Raises UserError: one is unknown or out of range."""
+        recipe = self._recipes[trial.arm.recipe]
+        config = _config(recipe, trial, self._space, self._settings, self._typed)
         recipe.check(config)
-        found.append((trial, recipe, config))
-    return found
+        return trial, recipe, config
 
 
-def planned(trials: Sequence[Configured], store: Path, data_digest: str, version: str) -> Graph:
-    """The stages of all trials, each once; see ``recipe.plan``."""
-    return graph([(t, r, config, plan(r, config, store, data_digest, version)) for t, r, config in trials])
+def planned(
+    trials: Sequence[Configured],
+    store: Path,
+    data_digest: str,
+    version: str,
+    segments: Sequence[Segment] = (),
+) -> Graph:
+    """The stages of all trials, each once, with a segment of each trial if any; see ``recipe.plan``."""
+    parts: Sequence[Segment | None] = segments or [None] * len(trials)
+    return graph(
+        [
+            (trial, recipe, config, plan(recipe, config, store, data_digest, version, part))
+            for (trial, recipe, config), part in zip(trials, parts, strict=True)
+        ]
+    )
 
 
 def _config(

@@ -100,9 +100,10 @@ class SweepRuns:
         if known and known.complete and finished(plan.judged):
             return
         trial, config = plan.trial, self._without_credentials(plan.config)
+        last = trial.round == (self._settings.rounds if trial.member else 0)
         tags = {
             **common_tags(config, plan.recipe, self._corpus),
-            "raysq.level": "trial",
+            "raysq.level": "trial" if last else "round",
             "raysq.sweep": self._space.name,
             "raysq.arm": trial.arm.label,
             "raysq.group": f"{self._space.name}: {group(trial.arm.label, config.task, trial.values)}",
@@ -111,6 +112,9 @@ class SweepRuns:
             **{f"raysq.stage.{s.spec.name}": str(s.record["run_id"]) for s in plan.stages},
         }
         name = run_name(trial.arm.label, config.task, trial.seed, trial.values)
+        if trial.member:
+            name += f" member {trial.member} round {trial.round}"
+            tags |= {"raysq.member": str(trial.member), "raysq.round": str(trial.round)}
         self._opened(_key(plan), name, tags, flatten(config), self.sweep_id)
 
     def _opened(

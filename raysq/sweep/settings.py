@@ -29,8 +29,11 @@ class TuneSettings(TrainingCommand):
     """CPUs that a stage takes, and threads of its arithmetic."""
     gpus_per_trial: float = Field(0.0, ge=0)
     """GPUs that a stage takes; a fraction lets stages share one."""
-    scheduler: Literal["none", "asha"] = "none"
-    """Of search spaces only: asha stops trials that fall behind. Grids over seeds run to their end."""
+    scheduler: Literal["none", "asha", "pbt"] = "none"
+    """Of search spaces only: asha stops trials that fall behind; pbt, population based training, lets them go
+    on from better ones with changed values. Grids over seeds run to their end."""
+    rounds: int = Field(4, ge=2)
+    """Parts of the judged stage's schedule between which pbt changes the population. [rounds]"""
     retries: int = Field(2, ge=0)
     """Times that a stage whose process failed is started again, from its last checkpoint."""
     dry_run: bool = False

@@ -17,6 +17,7 @@ from raysq.data.shards import Corpus
 from raysq.progress import PLAIN_SECONDS, news
 from raysq.sweep.forecast import Forecast, most_updates, path_and_sum
 from raysq.sweep.graph import Graph, Node, TrialPlan
+from raysq.sweep.space import Space
 from raysq.training.journal import Record
 
 HOUR = 3600.0
@@ -101,18 +102,33 @@ def _name(node: Node) -> str:
 def closing_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Scores of all trials."""
     axes = list(dict.fromkeys(name for row in rows for name in row["values"]))
-    table = Table("arm", *axes, "seed", "state")
+    rounds = ["member", "round"] if any("round" in row for row in rows) else []
+    table = Table("arm", *axes, "seed", *rounds, "state")
     for heading in ("test BLEU", "test sample BLEU", "dev BLEU", "updates", "time"):
         table.add_column(heading, justify="right")
     for row in rows:
         values = [as_typed(row["values"][name]) if name in row["values"] else "" for name in axes]
-        cells = [row["arm"], *values, str(row["seed"]), row["state"]]
+        place = [str(row[name]) for name in rounds]
+        cells = [row["arm"], *values, str(row["seed"]), *place, row["state"]]
         if "test" in row:
             scores = (row["test"].get("bleu"), row["test"].get("sample_bleu"), row["dev"].get("bleu"))
             cells += ["" if score is None else f"{score:.2f}" for score in scores]
             cells += [str(row["updates"]), f"{row['seconds']:.0f} s"]
         table.add_row(*cells)
     return table
+
+
+def best_text(rows: Sequence[Mapping[str, Any]], space: Space) -> str:
+    """Values of the trial with the best dev score, as options of its workflow could take them."""
+    scored = [row for row in rows if "dev" in row and space.metric in row["dev"]]
+    if not scored:
+        return "no trial has come to a score"
+    sign = 1 if space.mode == "max" else -1
+    best = max(scored, key=lambda row: sign * row["dev"][space.metric])
+    values = " ".join(f"{name}={as_typed(value)}" for name, value in best["values"].items())
+    return (
+        f"best dev {space.metric} {best['dev'][space.metric]:.2f}: {best['arm']} {values}, {best['folder']}"
+    )
 
 
 def forecast_table(graph: Graph, forecasts: Mapping[Path, Forecast]) -> Table:

@@ -118,6 +118,10 @@ class Trial:
     seed: int
     values: Mapping[str, Scalar]
     """By name of the axis."""
+    member: int = 0
+    """Of a population, from 1; 0: of none."""
+    round: int = 0
+    """Of the population's training, from 1."""
 
     @property
     def settings(self) -> dict[str, Scalar]:
@@ -129,7 +133,8 @@ class Trial:
     def said(self) -> str:
         """Arm, values and seed, as tables and messages name it."""
         values = [f"{name}={as_typed(value)}" for name, value in self.values.items()]
-        return " ".join([self.arm.label, *values, f"seed {self.seed}"])
+        place = [f"member {self.member} round {self.round}"] if self.member else []
+        return " ".join([self.arm.label, *values, f"seed {self.seed}", *place])
 
 
 def trials(space: Space, seeds: Sequence[int] = (), num_samples: int = 1) -> list[Trial]:
@@ -164,11 +169,11 @@ def _points(space: Space, arm: Arm, num_samples: int) -> Iterator[dict[str, Scal
     for combination in itertools.product(*grids):
         for sample in range(num_samples if ranges else 1):
             values = dict(zip(fixed, combination, strict=True))
-            values |= {name: r.at(_share(space.name, arm.label, name, sample)) for name, r in ranges.items()}
+            values |= {name: r.at(share(space.name, arm.label, name, sample)) for name, r in ranges.items()}
             yield {axis.name: values[axis.name] for axis in arm.axes}
 
 
-def _share(*place: object) -> float:
+def share(*place: object) -> float:
     """A uniform number that depends on its place alone: the same command draws the same trials."""
     seed = hashlib.sha256("/".join(map(str, place)).encode()).digest()
     return float(np.random.default_rng(list(seed)).random())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,21 +18,22 @@ from raysq.claim import claim
 from raysq.cluster.connection import connection
 from raysq.cluster.ready import UNREACHED, Outcome, Work
 from raysq.cluster.tuning import Halving, Resources, train_stages
-from raysq.data.shards import Corpus
 from raysq.delivery import Delivery, Undelivered
 from raysq.files import replace_json
 from raysq.places import Places
-from raysq.recipe import Recipe
+from raysq.recipe import PlannedStage, Recipe, Segment
 from raysq.records import RESULT
-from raysq.sweep.forecast import forecast, most_updates
-from raysq.sweep.graph import Graph, Node, TrialPlan, kind_of, known_rates
+from raysq.sweep.forecast import forecast, most_updates, whole_schedule
+from raysq.sweep.graph import Graph, Node, TrialPlan, judged_stage, kind_of, known_rates
 from raysq.sweep.outcomes import Outcomes
-from raysq.sweep.plans import Configured, configured, planned
+from raysq.sweep.plans import Configured, Trials, planned
+from raysq.sweep.population import first_round, next_round
 from raysq.sweep.runs import SweepRuns
 from raysq.sweep.settings import TuneSettings
-from raysq.sweep.show import Board, closing_table, forecast_table, forecast_text, wide
+from raysq.sweep.show import Board, best_text, closing_table, forecast_table, forecast_text, wide
 from raysq.sweep.space import Space
 from raysq.tracking import RunStatus, Tracker, comparison_text
+from raysq.training import journal
 from raysq.training.job import job_of, workers_of
 from raysq.training.state import read_result
 from raysq.workflow import generated_data, given_data, try_proposals, version_of
@@ -42,18 +45,10 @@ FAILED = 1
 def run(space: Space, settings: TuneSettings, recipe_named: Callable[[str], Recipe]) -> int:
     """Run a sweep to its end, reusing and resuming stages; returns the exit status."""
     logging.basicConfig(level=logging.INFO if settings.verbose else logging.WARNING, format="%(message)s")
-    trials = configured(space, settings, recipe_named)
+    trials = Trials(space, settings, recipe_named)
     places = Places.of(f"tune-{space.name}-{settings.task}", settings)
-    config = trials[0][2]
     if settings.dry_run:
-        corpus = given_data(config, places) or generated_data(config, places)
-        begun = config.reuse != "never" or (places.output / "attempt").exists()
-        version = version_of(config, places) if begun else ""  # nothing is written down
-        found = planned(trials, places.store, corpus.digest, version)
-        forecasts = forecast(found, places.store, corpus, settings.cpus_per_trial)
-        at_a_time = settings.max_concurrent or max(1, len(os.sched_getaffinity(0)) // settings.cpus_per_trial)
-        wide().print(forecast_table(found, forecasts))
-        print(forecast_text(found, forecasts, at_a_time))
+        _forecast(trials.all(), settings, places)
         return 0
     say = partial(Console(quiet=settings.quiet).print, highlight=False, soft_wrap=True)
     wanted = settings.model_copy(update={"num_learners": max(1, settings.num_learners)})
@@ -63,42 +58,104 @@ def run(space: Space, settings: TuneSettings, recipe_named: Callable[[str], Reci
         return Sweep(space, settings, places, trials, device).run()
 
 
+def _forecast(trials: Sequence[Configured], settings: TuneSettings, places: Places) -> None:
+    """Print the distinct stages and how long they may take; a population's rounds are one schedule each."""
+    config = trials[0][2]
+    corpus = given_data(config, places) or generated_data(config, places)
+    begun = config.reuse != "never" or (places.output / "attempt").exists()
+    version = version_of(config, places) if begun else ""  # nothing is written down
+    found = planned(trials, places.store, corpus.digest, version)
+    forecasts = forecast(found, places.store, corpus, settings.cpus_per_trial)
+    at_a_time = settings.max_concurrent or max(1, len(os.sched_getaffinity(0)) // settings.cpus_per_trial)
+    wide().print(forecast_table(found, forecasts))
+    print(forecast_text(found, forecasts, at_a_time))
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """Trials that were trained together, and what became of them."""
+
+    graph: Graph
+    outcomes: list[Outcome]
+    """Of the trials."""
+    failed: bool
+    """Whether a stage failed, or was not come to."""
+    undelivered: list[Undelivered]
+    """Metrics that MLflow did not take."""
+
+
 class Sweep:
-    """One run of a command: its places, its trials, what is known of them so far."""
+    """One run of a command: its places, its trials, its data and its runs in MLflow."""
 
     def __init__(
-        self,
-        space: Space,
-        settings: TuneSettings,
-        places: Places,
-        trials: Sequence[Configured],
-        device: str,
+        self, space: Space, settings: TuneSettings, places: Places, trials: Trials, device: str
     ) -> None:
         self.space, self.settings, self.places = space, settings, places
         self.trials, self.device = trials, device
+        self.first = trials.all()
+        config = self.first[0][2]
+        # in this order a mistake about data or MLflow leaves nothing behind
+        given = given_data(config, places)
+        self.tracker = Tracker(places.tracking_uri, settings.experiment)
+        self.corpus = given or generated_data(config, places)
+        for recipe, config in {trial.arm.label: (r, c) for trial, r, c in self.first}.values():
+            try_proposals(recipe, config, self.corpus)
 
     def run(self) -> int:
         """Train what is to be trained, and record it; returns the exit status."""
-        settings, places = self.settings, self.places
-        # in this order a mistake about data or MLflow leaves nothing behind
-        given = given_data(self.trials[0][2], places)
-        tracker = Tracker(places.tracking_uri, settings.experiment)
-        corpus = given or generated_data(self.trials[0][2], places)
-        for recipe, config in {trial.arm.label: (r, c) for trial, r, c in self.trials}.values():
-            try_proposals(recipe, config, corpus)
-        claims = [claim(places.output, "the output folder", "wait for it, or give another --output-dir")]
-        claims += [
+        held = claim(self.places.output, "the output folder", "wait for it, or give another --output-dir")
+        with closing(held):
+            runs = SweepRuns(self.tracker, self.space, self.settings, self.corpus, self.places.output)
+            rounds = self._population if self.settings.scheduler == "pbt" else self._grid
+            done = list(rounds(runs))
+        failed = any(trained.failed for trained in done)
+        self._conclude(done, runs, failed=failed)
+        for trained in done:
+            for line in trained.undelivered:
+                print(f"warning: {line}")
+        return FAILED if failed else 0
+
+    def _grid(self, runs: SweepRuns) -> Iterator[Trained]:
+        """All trials, each to its end."""
+        yield self._trained(runs, self.first)
+
+    def _population(self, runs: SweepRuns) -> Iterator[Trained]:
+        """The rounds of population based training."""
+        rounds = self.settings.rounds
+        members = first_round(self.first)
+        donors: list[PlannedStage | None] = [None] * len(members)
+        for number in range(1, rounds + 1):
+            trials = [self.trials.configured(member) for member in members]
+            segments = []
+            for (trial, recipe, config), donor in zip(trials, donors, strict=True):
+                name = judged_stage(trial, recipe)
+                updates = whole_schedule(getattr(config, name), self.corpus)
+                segments.append(Segment(name, updates * number // rounds, donor))
+            trained = self._trained(runs, trials, segments)
+            yield trained
+            plans = trained.graph.trials
+            _, mode = plans[0].judged.spec.algorithm.selection
+            found = next_round(self.space.name, members, [last_score(plan) for plan in plans], mode)
+            if not found:
+                return
+            members = [member for member, _ in found]
+            donors = [plans[place].judged for _, place in found]
+
+    def _trained(
+        self, runs: SweepRuns, trials: Sequence[Configured], segments: Sequence[Segment] = ()
+    ) -> Trained:
+        """Train what of these trials has not ended, and record it."""
+        claims = [
             claim(node.folder, f"stage {node.name}", "wait for it, or give another --store-dir")
-            for node in self._graph(corpus).to_train
+            for node in self._graph(trials, segments).to_train
         ]
-        graph = self._graph(corpus)  # what another command has finished since is reused
-        runs = SweepRuns(tracker, self.space, settings, corpus, places.output)
-        known = Outcomes(places.output, graph, settings.scheduler)
+        graph = self._graph(trials, segments)  # what another command has finished since is reused
+        known = Outcomes(self.places.output, graph, self.settings.scheduler)
         undelivered: list[Undelivered] = []
         status: RunStatus = "FAILED"
         try:
             runs.open(graph)
-            undelivered = self._train(graph, known, corpus, tracker, runs)
+            undelivered = self._train(graph, known, runs)
             status = "FINISHED"
         except KeyboardInterrupt as stop:
             status = "KILLED"
@@ -110,22 +167,17 @@ class Sweep:
             for held in claims:
                 held.close()
         failed = UNREACHED in outcomes or any(o.state == "failed" for o in known.ended.values())
-        self._conclude(graph, outcomes, tracker, runs, failed=failed)
-        for line in undelivered:
-            print(f"warning: {line}")
-        return FAILED if failed else 0
+        return Trained(graph, outcomes, failed, undelivered)
 
-    def _graph(self, corpus: Corpus) -> Graph:
-        version = version_of(self.trials[0][2], self.places)
-        return planned(self.trials, self.places.store, corpus.digest, version)
+    def _graph(self, trials: Sequence[Configured], segments: Sequence[Segment]) -> Graph:
+        version = version_of(self.first[0][2], self.places)
+        return planned(trials, self.places.store, self.corpus.digest, version, segments)
 
-    def _train(
-        self, graph: Graph, known: Outcomes, corpus: Corpus, tracker: Tracker, runs: SweepRuns
-    ) -> list[Undelivered]:
+    def _train(self, graph: Graph, known: Outcomes, runs: SweepRuns) -> list[Undelivered]:
         """Train what has not ended; gives the metrics that MLflow did not take."""
         todo = [node for node in graph.to_train if node.folder not in known.ended]
-        board = Board(Console(quiet=self.settings.quiet), graph, corpus)
-        delivery = Delivery(tracker, on_record=board.show)
+        board = Board(Console(quiet=self.settings.quiet), graph, self.corpus)
+        delivery = Delivery(self.tracker, on_record=board.show)
 
         def changed(place: int, outcome: Outcome | None) -> None:
             node = todo[place]
@@ -141,10 +193,10 @@ class Sweep:
                     delivery.add(node.folder / "journal.jsonl", node.stage.record["run_id"])
             if todo:
                 outcomes = train_stages(
-                    self._works(graph, todo, corpus),
+                    self._works(graph, todo),
                     self._resources(),
                     self.places.output / "ray",
-                    halving=self._halving(graph, corpus),
+                    halving=self._halving(graph),
                     retries=self.settings.retries,
                     on_change=changed,
                     verbose=self.settings.verbose,
@@ -155,66 +207,69 @@ class Sweep:
             undelivered = delivery.close()
         return undelivered
 
-    def _works(self, graph: Graph, todo: Sequence[Node], corpus: Corpus) -> list[Work]:
+    def _works(self, graph: Graph, todo: Sequence[Node]) -> list[Work]:
         rates = known_rates(self.places.store)
         usual = max(rates.values(), default=1.0)
-        seconds = {n.folder: most_updates(n, graph, corpus) * rates.get(kind_of(n), usual) for n in todo}
+        seconds = {n.folder: most_updates(n, graph, self.corpus) * rates.get(kind_of(n), usual) for n in todo}
         remaining = graph.remaining_seconds(seconds)
         parents = {parent for node in graph.nodes.values() for parent in node.parents}
         # what others start from is trained to its end, whoever judges it
         judged = {plan.judged.spec.folder for plan in graph.trials} - parents
-        judged = judged if self.settings.scheduler != "none" else set()
+        judged = judged if self.settings.scheduler == "asha" else set()
         numbers = {node.folder: place for place, node in enumerate(todo)}
         threads = self.settings.threads_per_learner or self.settings.cpus_per_trial
         return [
             Work(
-                job_of(node.config, corpus.folder, [node.stage], self.device, threads),
+                job_of(node.config, self.corpus.folder, [node.stage], self.device, threads),
                 tuple(numbers[parent] for parent in node.parents if parent in numbers),
                 remaining[node.folder],
-                told_until=self._epochs(node, graph, corpus) if node.folder in judged else 0.0,
+                told_until=self._epochs(node, graph) if node.folder in judged else 0.0,
             )
             for node in todo
         ]
 
-    def _halving(self, graph: Graph, corpus: Corpus) -> Halving | None:
+    def _halving(self, graph: Graph) -> Halving | None:
         """How judged stages are stopped early, if at all."""
-        if self.settings.scheduler == "none":
+        if self.settings.scheduler != "asha":
             return None
         judged = [graph.nodes[plan.judged.spec.folder] for plan in graph.trials]
         _, mode = judged[0].stage.spec.algorithm.selection
-        return Halving(mode, max(self._epochs(node, graph, corpus) for node in judged))
+        return Halving(mode, max(self._epochs(node, graph) for node in judged))
 
-    def _epochs(self, node: Node, graph: Graph, corpus: Corpus) -> float:
+    def _epochs(self, node: Node, graph: Graph) -> float:
         """Length of a stage's schedule."""
-        batches = math.ceil(len(corpus.splits["train"]) / node.stage.spec.algorithm.batch_size)
-        return most_updates(node, graph, corpus) / batches
+        batches = math.ceil(len(self.corpus.splits["train"]) / node.stage.spec.algorithm.batch_size)
+        return most_updates(node, graph, self.corpus) / batches
 
     def _resources(self) -> Resources:
         settings = self.settings
-        nested = workers_of(self.trials[0][2]) if settings.num_learners else None
+        nested = workers_of(self.first[0][2]) if settings.num_learners else None
         return Resources(settings.cpus_per_trial, settings.gpus_per_trial, settings.max_concurrent, nested)
 
-    def _conclude(
-        self, graph: Graph, outcomes: Sequence[Outcome], tracker: Tracker, runs: SweepRuns, *, failed: bool
-    ) -> None:
+    def _conclude(self, done: Sequence[Trained], runs: SweepRuns, *, failed: bool) -> None:
         """result.json, the table, and where to look."""
-        rows = [_row(plan, outcome) for plan, outcome in zip(graph.trials, outcomes, strict=True)]
-        run_ids = runs.run_ids(graph)
-        rows = [row | {"run_id": run_id} for row, run_id in zip(rows, run_ids, strict=True)]
+        rows = []
+        for trained in done:
+            ids = runs.run_ids(trained.graph)
+            for plan, outcome, run_id in zip(trained.graph.trials, trained.outcomes, ids, strict=True):
+                rows.append(_row(plan, outcome) | {"run_id": run_id})
         result = {
             "space": self.space.name,
             "task": self.settings.task,
             "run_id": runs.sweep_id,
-            "stages": len(graph.nodes),
-            "stages_trained": len(graph.to_train),
+            "stages": len({folder for trained in done for folder in trained.graph.nodes}),
+            "stages_trained": sum(len(trained.graph.to_train) for trained in done),
             "trials": rows,
         }
         replace_json(self.places.output / RESULT, result)
         if not failed:  # else the same command makes up for it
             (self.places.output / "attempt").unlink(missing_ok=True)
         wide().print(closing_table(rows))
+        if self.space.searches:
+            print(best_text(rows, self.space))
         print(f"results: {self.places.output / RESULT}")
-        print(comparison_text(tracker.uri, tracker.experiment_id, run_ids))
+        run_ids = [row["run_id"] for row in rows]
+        print(comparison_text(self.tracker.uri, self.tracker.experiment_id, run_ids))
 
 
 def outcome_of(plan: TrialPlan, ended: Mapping[Path, Outcome]) -> Outcome:
@@ -224,6 +279,16 @@ def outcome_of(plan: TrialPlan, ended: Mapping[Path, Outcome]) -> Outcome:
         result = read_result(folder)
         return Outcome(result["state"], result["stopped_by"])
     return ended.get(folder, UNREACHED)
+
+
+def last_score(plan: TrialPlan) -> float | None:
+    """Dev score of a trial's judged stage at its end; None: it has not come to a good one."""
+    spec = plan.judged.spec
+    if not (spec.folder / RESULT).exists() or read_result(spec.folder)["state"] != "finished":
+        return None
+    name = f"dev/{spec.algorithm.selection[0]}"
+    records = journal.read(spec.folder / "journal.jsonl")[0]
+    return next((record.metrics[name] for record in reversed(records) if name in record.metrics), None)
 
 
 def _row(plan: TrialPlan, outcome: Outcome) -> dict[str, Any]:
@@ -238,6 +303,8 @@ def _row(plan: TrialPlan, outcome: Outcome) -> dict[str, Any]:
         "stage": judged.name,
         "folder": str(judged.folder),
     }
+    if trial.member:
+        row |= {"member": trial.member, "round": trial.round}
     if (judged.folder / RESULT).exists():
         result = read_result(judged.folder)
         row |= {key: result[key] for key in ("dev", "test", "updates", "best_update", "seconds")}

@@ -18,7 +18,8 @@ from raysq.rewards.scoring import LocalScorer
 from raysq.rewards.settings import RewardSettings
 from raysq.training.collective import Collective
 from raysq.training.samples import LocalSource, MakeSource, Sampling
-from raysq.training.stage import StageSpec, Surroundings, run_stage
+from raysq.training.spec import StageSpec
+from raysq.training.stage import Surroundings, run_stage
 
 
 @dataclass(frozen=True, slots=True)

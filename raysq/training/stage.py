@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from raysq.algorithms import Algorithm
 from raysq.algorithms.moment import Moment
-from raysq.config import NetworkConfig
+from raysq.config import NetworkConfig, UserError
 from raysq.data.batches import collate, epoch_batches
 from raysq.data.shards import Corpus, Split
 from raysq.disk import full_disk_told
@@ -34,6 +33,7 @@ from raysq.training.journal import Journal
 from raysq.training.noise import gradient_noise
 from raysq.training.samples import MakeSource
 from raysq.training.selection import judge
+from raysq.training.spec import StageSpec
 from raysq.training.state import Progress, StageState, load_network, make_networks, read_result
 from raysq.training.step import Diverged, Step
 from raysq.types import Batch
@@ -45,24 +45,6 @@ LOG_EVERY = 20
 CHECKPOINTS = "checkpoints"
 PREPARATION = "preparation"
 """Folder of a stage that holds the vocabularies and how its data was prepared: a model can leave with it."""
-
-
-@dataclass(frozen=True, slots=True)
-class StageSpec:
-    """One stage of a workflow, resolved: what is trained, from what, and where it is kept."""
-
-    name: str
-    algorithm: Algorithm
-    folder: Path
-    """Checkpoints, journal, hypotheses and result of the stage."""
-    seed: int
-    """Source of its randomness."""
-    policy_from: Path | None = None
-    """Stage folder whose best policy it starts from; none: a fresh one."""
-    critic_from: Path | None = None
-    """Stage folder whose best critic it starts from; none: a fresh one, where one is needed."""
-    updates_of: Path | None = None
-    """Stage folder whose number of updates bounds this one (a control trained as long as another stage)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +124,9 @@ class _StageRun:
         if saved is not None:
             self.state.restore(saved)
             log.info("stage %s continues from update %d", spec.name, self.progress.update)
+        elif spec.continues is not None:
+            self.state.restore(_end_of(spec.continues))
+            self.progress.begin_segment()
         if self.leads:
             surroundings.corpus.preparation.save(spec.folder / PREPARATION)
         self.saved_at = time.monotonic()
@@ -151,7 +136,8 @@ class _StageRun:
         algorithm = self.spec.algorithm
         if self.spec.updates_of is not None:
             return int(read_result(self.spec.updates_of)["updates"])
-        return algorithm.most_updates(self.batches_per_epoch)
+        most = algorithm.most_updates(self.batches_per_epoch)
+        return min(most, self.spec.until or most)
 
     # -- the loop
 
@@ -345,3 +331,11 @@ class _StageRun:
             [part.to(self.around.device) for part in self._parts(self._batches_of(0)[0])],
             Moment(self.spec.seed, self.spec.name, update, epoch, index, decays),
         )
+
+
+def _end_of(folder: Path) -> checkpoint.Checkpoint:
+    """The last state of a finished segment. Raises UserError where it is missing."""
+    saved = checkpoint.latest(folder / CHECKPOINTS)
+    if saved is None:
+        raise UserError(f"{folder} has no checkpoint to go on from: move it away and repeat the command")
+    return saved

@@ -62,6 +62,13 @@ class Progress:
     window: dict[str, list[float]] = field(default_factory=dict)
     """Metrics of the updates since the last line of the journal, as [sum, weight]."""
 
+    def begin_segment(self) -> None:
+        """Go on in another folder: what is best, and what ends the stage, is seen anew."""
+        self.evaluated = self.best_update = -1
+        self.best_score = self.accepted_score = None
+        self.best_evaluation = self.best_decays = self.collapsed = 0
+        self.stopped_by, self.scores = "", []
+
 
 def build_policy(corpus: Corpus | Preparation, network: NetworkConfig) -> Seq2Seq:
     """The policy: reads the source, emits the target."""

@@ -9,7 +9,7 @@ from raysq.cluster.ready import Outcome, ReadyStages, Work
 from raysq.config import DecodingConfig, NetworkConfig
 from raysq.rewards.settings import RewardSettings
 from raysq.training.job import Job
-from raysq.training.stage import StageSpec
+from raysq.training.spec import StageSpec
 
 
 def works(store: Path, *stages: tuple[tuple[int, ...], float]) -> list[Work]:

@@ -7,7 +7,7 @@ import pytest
 from raysq.data.shards import Corpus
 from raysq.sweep.forecast import Forecast, forecast, most_updates, path_and_sum
 from raysq.sweep.graph import Graph, kind_of, known_rates
-from raysq.sweep.plans import configured, planned
+from raysq.sweep.plans import Trials, planned
 from raysq.sweep.settings import TuneSettings
 from raysq.sweep.space import Arm, Axis, Space
 from workflows.tune import recipe_named
@@ -34,7 +34,7 @@ def found(tmp_path: Path) -> Graph:
 
 
 def plan(store: Path) -> Graph:
-    trials = configured(GRID, TuneSettings(space="grid", settings=SMALL), recipe_named)
+    trials = Trials(GRID, TuneSettings(space="grid", settings=SMALL), recipe_named).all()
     return planned(trials, store, "data", "version")
 
 

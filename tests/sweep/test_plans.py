@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from raysq.config import UserError
-from raysq.sweep.plans import configured, planned
+from raysq.sweep.plans import Trials, planned
 from raysq.sweep.settings import TuneSettings
 from raysq.sweep.space import Arm, Axis, Range, Space
 from workflows.tune import recipe_named, space_named
@@ -17,7 +17,7 @@ SPACE = Space(
 
 
 def trials_of(space: Space = SPACE, **settings: Any) -> list[Any]:
-    return configured(space, TuneSettings(space=space.name, **settings), recipe_named)
+    return Trials(space, TuneSettings(space=space.name, **settings), recipe_named).all()
 
 
 def test_the_command_wins_over_the_space_and_the_space_over_the_task() -> None:

@@ -7,7 +7,7 @@ import pytest
 from raysq.cluster.ready import Outcome
 from raysq.data.shards import Corpus
 from raysq.sweep.graph import Graph
-from raysq.sweep.plans import configured, planned
+from raysq.sweep.plans import Trials, planned
 from raysq.sweep.runs import SweepRuns
 from raysq.sweep.settings import TuneSettings
 from raysq.sweep.space import Arm, Axis, Space
@@ -68,7 +68,7 @@ def tracker() -> StubTracker:
 
 
 def opened(tracker: StubTracker, corpus: Corpus, place: Path) -> tuple[SweepRuns, Graph]:
-    trials = configured(SPACE, SETTINGS, recipe_named)
+    trials = Trials(SPACE, SETTINGS, recipe_named).all()
     graph = planned(trials, place / "stages", corpus.digest, "version")
     (place / "sweep").mkdir(exist_ok=True)
     runs = SweepRuns(tracker, SPACE, SETTINGS, corpus, place / "sweep")  # type: ignore[arg-type]

@@ -19,7 +19,8 @@ from raysq.training import checkpoint, stage
 from raysq.training.closing import account, closing_scores
 from raysq.training.collective import Collective
 from raysq.training.samples import NO_NETWORKS, LocalSource
-from raysq.training.stage import StageSpec, Surroundings, run_stage
+from raysq.training.spec import StageSpec
+from raysq.training.stage import Surroundings, run_stage
 from raysq.training.state import Progress
 from raysq.types import Batch
 

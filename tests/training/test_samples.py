@@ -17,7 +17,7 @@ from raysq.training import checkpoint
 from raysq.training.collective import Collective
 from raysq.training.job import Job, run_job
 from raysq.training.samples import LocalSource, drawn_by_workers, draws_from_policy, staleness
-from raysq.training.stage import StageSpec
+from raysq.training.spec import StageSpec
 from raysq.training.state import Progress, StageState, make_networks
 from raysq.training.step import Step
 from raysq.types import Batch, Samples

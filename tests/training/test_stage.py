@@ -19,7 +19,8 @@ from raysq.rewards.settings import RewardSettings
 from raysq.training import checkpoint
 from raysq.training.collective import Collective
 from raysq.training.samples import LocalSource
-from raysq.training.stage import StageSpec, Surroundings, run_stage
+from raysq.training.spec import StageSpec
+from raysq.training.stage import Surroundings, run_stage
 from raysq.training.state import StageState, make_networks
 from raysq.training.step import Step
 from raysq.types import Batch
