@@ -5,18 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from raysq.claim import claim
 from raysq.cluster.connection import connection
-from raysq.cluster.ready import UNREACHED, Outcome, Work
+from raysq.cluster.ready import Outcome, Work
 from raysq.cluster.tuning import Halving, Resources, train_stages
 from raysq.delivery import Delivery, Undelivered
 from raysq.files import replace_json
@@ -24,18 +22,17 @@ from raysq.places import Places
 from raysq.recipe import PlannedStage, Recipe, Segment
 from raysq.records import RESULT
 from raysq.sweep.forecast import forecast, most_updates, whole_schedule
-from raysq.sweep.graph import Graph, Node, TrialPlan, judged_stage, kind_of, known_rates
+from raysq.sweep.graph import Graph, Node, judged_stage, kind_of, known_rates
 from raysq.sweep.outcomes import Outcomes
 from raysq.sweep.plans import Configured, Trials, planned
 from raysq.sweep.population import first_round, next_round
+from raysq.sweep.results import UNREACHED, last_score, outcome_of, row_of
 from raysq.sweep.runs import SweepRuns
 from raysq.sweep.settings import TuneSettings
 from raysq.sweep.show import Board, best_text, closing_table, forecast_table, forecast_text, wide
 from raysq.sweep.space import Space
 from raysq.tracking import RunStatus, Tracker, comparison_text
-from raysq.training import journal
 from raysq.training.job import job_of, workers_of
-from raysq.training.state import read_result
 from raysq.workflow import generated_data, given_data, try_proposals, version_of
 
 FAILED = 1
@@ -46,6 +43,8 @@ def run(space: Space, settings: TuneSettings, recipe_named: Callable[[str], Reci
     """Run a sweep to its end, reusing and resuming stages; returns the exit status."""
     logging.basicConfig(level=logging.INFO if settings.verbose else logging.WARNING, format="%(message)s")
     trials = Trials(space, settings, recipe_named)
+    if settings.scheduler == "pbt":
+        first_round(trials.all())  # its mistakes are told before anything begins
     places = Places.of(f"tune-{space.name}-{settings.task}", settings)
     if settings.dry_run:
         _forecast(trials.all(), settings, places)
@@ -252,7 +251,7 @@ class Sweep:
         for trained in done:
             ids = runs.run_ids(trained.graph)
             for plan, outcome, run_id in zip(trained.graph.trials, trained.outcomes, ids, strict=True):
-                rows.append(_row(plan, outcome) | {"run_id": run_id})
+                rows.append(row_of(plan, outcome) | {"run_id": run_id})
         result = {
             "space": self.space.name,
             "task": self.settings.task,
@@ -270,42 +269,3 @@ class Sweep:
         print(f"results: {self.places.output / RESULT}")
         run_ids = [row["run_id"] for row in rows]
         print(comparison_text(self.tracker.uri, self.tracker.experiment_id, run_ids))
-
-
-def outcome_of(plan: TrialPlan, ended: Mapping[Path, Outcome]) -> Outcome:
-    """What became of a trial: of the stage that is judged."""
-    folder = plan.judged.spec.folder
-    if (folder / RESULT).exists():
-        result = read_result(folder)
-        return Outcome(result["state"], result["stopped_by"])
-    return ended.get(folder, UNREACHED)
-
-
-def last_score(plan: TrialPlan) -> float | None:
-    """Dev score of a trial's judged stage at its end; None: it has not come to a good one."""
-    spec = plan.judged.spec
-    if not (spec.folder / RESULT).exists() or read_result(spec.folder)["state"] != "finished":
-        return None
-    name = f"dev/{spec.algorithm.selection[0]}"
-    records = journal.read(spec.folder / "journal.jsonl")[0]
-    return next((record.metrics[name] for record in reversed(records) if name in record.metrics), None)
-
-
-def _row(plan: TrialPlan, outcome: Outcome) -> dict[str, Any]:
-    """A trial's entry of result.json."""
-    trial, judged = plan.trial, plan.judged.spec
-    row = {
-        "arm": trial.arm.label,
-        "values": dict(trial.values),
-        "seed": trial.seed,
-        "state": outcome.state,
-        "reason": outcome.reason,
-        "stage": judged.name,
-        "folder": str(judged.folder),
-    }
-    if trial.member:
-        row |= {"member": trial.member, "round": trial.round}
-    if (judged.folder / RESULT).exists():
-        result = read_result(judged.folder)
-        row |= {key: result[key] for key in ("dev", "test", "updates", "best_update", "seconds")}
-    return row
