@@ -125,7 +125,11 @@ class NetworkConfig(Config):
 
 
 class DecodingConfig(Config):
-    """How hypotheses are decoded for scoring."""
+    """How hypotheses are decoded, and what scores them."""
+
+    scoring: Literal["bleu", "captions", "rouge"] = "bleu"
+    """Besides corpus BLEU: captions adds BLEU-1 to 4, ROUGE-L and CIDEr; rouge adds ROUGE-1, 2, L and their
+    mean, by which checkpoints are then chosen."""
 
     beam_size: int = Field(5, ge=1)
     """Hypotheses kept per sentence; 1 is greedy decoding [hypotheses]."""

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sacrebleu.metrics.bleu import BLEU
 
 from raysq.algorithms import Networks
 from raysq.algorithms.base import (
@@ -31,57 +30,16 @@ from raysq.data.corpus import SplitName
 from raysq.data.shards import Corpus, Split
 from raysq.decoding import beam_search, sample
 from raysq.losses import chosen_q, negative_log_likelihoods, state_value, td_targets, vocabulary_values
-from raysq.models import Seq2Seq
+from raysq.metrics import text_scores
+from raysq.models import EncoderDecoder
 from raysq.rewards import SentenceBleu
 from raysq.rewards.scoring import LocalScorer
 from raysq.rewards.settings import RewardSettings
 from raysq.training.collective import Collective
-from raysq.types import SPECIALS, UNK, Batch, Memory
+from raysq.types import Batch, Memory
 
-UNKNOWN = SPECIALS[UNK]
 CLOSING_SAMPLES = 5
 """Samples a sentence in the closing evaluation's mean sample BLEU."""
-
-
-@dataclass(frozen=True, slots=True)
-class CorpusScore:
-    """Corpus BLEU with what is needed to read it."""
-
-    bleu: float
-    """In percent."""
-    signature: str
-    brevity_penalty: float
-    length_ratio: float
-    """Words of the hypotheses over words of the references."""
-
-    def row(self) -> dict[str, Any]:
-        """For result.json."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
-
-def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> CorpusScore:
-    """BLEU of tokenised text through sacreBLEU without tokenisation and smoothing: multi-bleu.perl's number.
-
-    An unknown word in a reference matches nothing, not even an unknown word in a hypothesis.
-    """
-    visible = [" ".join("<unk:reference>" if w == UNKNOWN else w for w in r.split()) for r in references]
-    return _score(BLEU(tokenize="none", smooth_method="none", force=True), hypotheses, visible)
-
-
-def detokenised_bleu(
-    hypotheses: Sequence[str], references: Sequence[str], *, ignore_case: bool
-) -> CorpusScore:
-    """BLEU of detokenised hypotheses against raw references: sacreBLEU's default, its own tokeniser 13a.
-
-    What `raysq.data.detokenisation` makes of an unknown word matches nothing.
-    """
-    return _score(BLEU(lowercase=ignore_case), hypotheses, references)
-
-
-def _score(metric: BLEU, hypotheses: Sequence[str], references: Sequence[str]) -> CorpusScore:
-    score = metric.corpus_score(list(hypotheses), [list(references)])
-    ratio = score.sys_len / max(1, score.ref_len)
-    return CorpusScore(score.score, str(metric.get_signature()), score.bp, ratio)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +60,9 @@ class Evaluator:
         mine = parts[self.collective.rank :: self.collective.world_size]
         return [collate(split, ids).to(self.device) for ids in mine]
 
-    def decode(self, policy: Seq2Seq, split_name: SplitName, beam_size: int | None = None) -> list[str]:
+    def decode(
+        self, policy: EncoderDecoder, split_name: SplitName, beam_size: int | None = None
+    ) -> list[str]:
         """Beam-search hypotheses of the whole split, in its order, as tokenised text."""
 
         def encoded(batch: Batch) -> Memory:
@@ -113,7 +73,7 @@ class Evaluator:
     @torch.no_grad()
     def _decode(
         self,
-        network: Seq2Seq,
+        network: EncoderDecoder,
         encoded: Callable[[Batch], Memory],
         split_name: SplitName,
         beam_size: int,
@@ -136,7 +96,7 @@ class Evaluator:
 
     @torch.no_grad()
     def oracle_scores(self, networks: Networks, algorithm: Residual, split_name: SplitName) -> dict[str, Any]:
-        """Corpus BLEU (``oracle_bleu``) of sequences decoded from softmax(Q / tau), given the reference.
+        """Scores (``oracle_bleu`` ..) of sequences decoded from softmax(Q / tau), given the reference.
 
         And ``td_error``, the mean |TD error| on what ``algorithm`` draws: references and noisy copies.
         """
@@ -147,7 +107,7 @@ class Evaluator:
             return oracle.encode(*critic_input(batch))
 
         hypotheses = self._decode(oracle, encoded, split_name, self.decoding.beam_size, algorithm.tau)
-        score = corpus_bleu(hypotheses, [split.target_text(i) for i in range(len(split))])
+        scores = self._text_scores(hypotheses, split)
         scorer = LocalScorer(self.reward.function(), self.reward.scale_by_length)
         moment = Moment(self.seed, "evaluation", 0)
         error, tokens = 0.0, 0.0
@@ -158,21 +118,18 @@ class Evaluator:
             error += float(values["td_error"].abs().sum())
             tokens += len(values["td_error"])
         error, tokens = self.collective.sums([error, tokens], self.device)
-        return {
-            "oracle_bleu": score.bleu,
-            "oracle_length_ratio": score.length_ratio,
-            "td_error": error / tokens,
-        }
+        told = {f"oracle_{k}": scores[k] for k in ("bleu", "rouge", "length_ratio") if k in scores}
+        return told | {"td_error": error / tokens}
 
     def policy_scores(
         self,
-        policy: Seq2Seq,
+        policy: EncoderDecoder,
         split_name: SplitName,
         *,
         closing: bool = False,
         beam_size: int | None = None,
     ) -> tuple[dict[str, Any], list[str]]:
-        """Corpus BLEU of the decoded split, mean sentence BLEU of samples, perplexity; and the hypotheses.
+        """Scores of the decoded split, mean sentence BLEU of samples, perplexity; and the hypotheses.
 
         ``closing``: more samples a sentence; ``beam_size``: another than that of the settings.
         """
@@ -181,16 +138,19 @@ class Evaluator:
         return scores | self._sample_scores(policy, self.corpus.splits[split_name], num_samples), hypotheses
 
     def decoded_scores(
-        self, policy: Seq2Seq, split_name: SplitName, beam_size: int | None = None
+        self, policy: EncoderDecoder, split_name: SplitName, beam_size: int | None = None
     ) -> tuple[dict[str, Any], list[str]]:
-        """Corpus BLEU of the decoded split, and the hypotheses."""
-        split = self.corpus.splits[split_name]
+        """Corpus BLEU of the decoded split, with the task's other metrics; and the hypotheses."""
         hypotheses = self.decode(policy, split_name, beam_size)
-        score = corpus_bleu(hypotheses, [split.target_text(i) for i in range(len(split))])
-        return score.row(), hypotheses
+        return self._text_scores(hypotheses, self.corpus.splits[split_name]), hypotheses
+
+    def _text_scores(self, hypotheses: Sequence[str], split: Split) -> dict[str, Any]:
+        """Of tokenised text, against all references of each source."""
+        references = [split.reference_texts(i) for i in range(len(split))]
+        return text_scores(self.decoding.scoring, hypotheses, references)
 
     @torch.no_grad()
-    def _sample_scores(self, policy: Seq2Seq, split: Split, num_samples: int) -> dict[str, float]:
+    def _sample_scores(self, policy: EncoderDecoder, split: Split, num_samples: int) -> dict[str, float]:
         """Mean sentence BLEU (percent) and length of samples, no dropout; perplexity of references."""
         scorer = LocalScorer(SentenceBleu())
         bleu, words, log_loss, tokens = 0.0, 0.0, 0.0, 0.0

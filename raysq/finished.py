@@ -12,8 +12,9 @@ from pydantic import Field, ValidationError
 from raysq.algorithms import ALGORITHMS, Algorithm, Networks
 from raysq.config import Config, DecodingConfig, NetworkConfig, Scalar, UserError
 from raysq.data.shards import Preparation
+from raysq.decoding.captioner import ImageCaptioner
 from raysq.decoding.translator import Translator, Unknown
-from raysq.models import Seq2Seq
+from raysq.models import EncoderDecoder, Seq2Seq
 from raysq.records import (
     RESULT,
     SETTINGS,
@@ -108,7 +109,7 @@ class FinishedStage:
             result.best_update,
         )
 
-    def policy(self, device: str) -> Seq2Seq:
+    def policy(self, device: str) -> EncoderDecoder:
         """The policy of its best checkpoint.
 
         Raises:
@@ -176,16 +177,32 @@ class FinishedStage:
         return found[0]
 
     def translator(self, settings: DecodeSettings) -> Translator:
-        """Its policy, decoding as the settings say and otherwise as the run did. Raises as `policy`."""
-        given = {name: getattr(settings, name) for name in DecodingConfig.model_fields}
-        decoding = self.decoding.model_copy(update={k: v for k, v in given.items() if v is not None})
-        return Translator(
-            self.policy(local_device(settings.device)),
-            self.preparation.source_vocabulary,
-            self.preparation.target_vocabulary,
-            decoding,
-            settings.unknown,
-        )
+        """Its policy, decoding as the settings say and otherwise as the run did.
+
+        Raises UserError as `policy`, and where it reads images.
+        """
+        words, policy = self.preparation.source_vocabulary, self.policy(local_device(settings.device))
+        if words is None or not isinstance(policy, Seq2Seq):
+            raise UserError(f"stage {self.name} in {self.folder} reads images: use workflows/caption.py")
+        target, decoding = self.preparation.target_vocabulary, self._decoding(settings)
+        return Translator(policy, words, target, decoding, settings.unknown)
+
+    def captioner(self, settings: DecodeSettings) -> ImageCaptioner:
+        """Its policy over features of images, likewise.
+
+        Raises UserError as `policy`, and where it reads text or unknown words are to be copied.
+        """
+        if self.preparation.manifest.features is None:
+            raise UserError(f"stage {self.name} in {self.folder} reads text: use workflows/translate.py")
+        if settings.unknown == "copy":
+            raise UserError("--unknown copy: an image has no words to copy: give keep or drop")
+        policy, target = self.policy(local_device(settings.device)), self.preparation.target_vocabulary
+        return ImageCaptioner(policy, target, self._decoding(settings), settings.unknown == "drop")
+
+    def _decoding(self, settings: DecodeSettings) -> DecodingConfig:
+        names = DecodingConfig.model_fields.keys() & DecodeSettings.model_fields.keys()
+        given = {name: getattr(settings, name) for name in names}
+        return self.decoding.model_copy(update={k: v for k, v in given.items() if v is not None})
 
 
 def data_dir_of(run: Path) -> Path:

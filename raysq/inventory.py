@@ -36,7 +36,7 @@ from raysq.records import (
 from raysq.tracking import without_credentials
 from raysq.training import journal
 
-METRICS = ("greedy_bleu", "oracle_bleu", "bleu", "td_error")
+METRICS = ("greedy_rouge", "greedy_bleu", "oracle_rouge", "oracle_bleu", "rouge", "bleu", "td_error")
 """Dev metrics by which the best checkpoint is chosen; the first that a stage has."""
 
 State = Literal[
@@ -127,7 +127,8 @@ class RunEntry:
     @property
     def models(self) -> list[StageEntry]:
         """The stages that train a policy and are no control, once they have a score."""
-        return [s for s in self.stages if s.metric == "bleu" and not s.control and s.dev is not None]
+        judged = ("bleu", "rouge")
+        return [s for s in self.stages if s.metric in judged and not s.control and s.dev is not None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,8 @@ def _total(stage: PlannedStage, num_examples: int) -> int:
 
 SHOWN = {
     "dev/bleu": "dev BLEU {:.2f}",
+    "dev/rouge": "ROUGE {:.2f}",
+    "dev/cider": "CIDEr {:.1f}",
     "dev/greedy_bleu": "dev greedy BLEU {:.2f}",
     "dev/sample_bleu": "sample BLEU {:.2f}",
     "dev/perplexity": "perplexity {:.2f}",

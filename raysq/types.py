@@ -29,7 +29,7 @@ class Batch:
     example_ids: Tensor
     """[B] position of each example in its split."""
     source: Tensor
-    """[B, S] source words and eos, right-padded."""
+    """[B, S] source words and eos, right-padded; of images [B, 1, F] their features, float32."""
     source_mask: Tensor
     """[B, S]"""
     reference: Tensor
@@ -37,7 +37,7 @@ class Batch:
     reference_mask: Tensor
     """[B, T]"""
     references: Sequence[Sequence[np.ndarray]]
-    """Per example its references (int32 word ids, no specials added); the first is the pair's own."""
+    """Per example all references of its source (int32 word ids, no specials added); the pair's own first."""
     global_size: int
     """Examples in the global batch, over all ranks."""
     offset: int

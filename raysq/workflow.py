@@ -32,7 +32,7 @@ from raysq.progress import Progress
 from raysq.recipe import PlannedStage, Recipe, TrainingConfig, package_digest, plan
 from raysq.records import RESULT
 from raysq.tasks import task_named
-from raysq.tasks.translation import demo_settings, demo_text, holds_demo
+from raysq.tasks.generated import demo_settings, generated, holds_generated
 from raysq.tracking import RunStatus, Tracker, comparison_text
 from raysq.training.job import job_of, local_device, run_here, workers_of
 from raysq.training.samples import NO_NETWORKS
@@ -161,14 +161,15 @@ def given_data(config: TrainingConfig, places: Places) -> Corpus | None:
 
 
 def generated_data(config: TrainingConfig, places: Places) -> Corpus:
-    """The demo's data beside the output folder, generated once."""
+    """The data that the task makes, beside the output folder, made once."""
     folder = places.output.parent / f"data-{config.task}"
-    if holds_demo(folder):
+    if holds_generated(config.task, folder):
         corpus = Corpus.load(folder)
         corpus.verify()
         return corpus
+    made, settings = generated(config.task, folder.parent), demo_settings(config.task, folder)
     # another seed's command may be at it
-    return Corpus.load(prepare(demo_settings(folder), demo_text(), patience=60).folder)
+    return Corpus.load(prepare(settings, made.text, patience=60, features=made.features).folder)
 
 
 def try_proposals(recipe: Recipe, config: TrainingConfig, corpus: Corpus) -> None:
@@ -251,9 +252,12 @@ def _write_result(
 
 COLUMNS = (
     ("test BLEU", "test", "bleu", 2),
+    ("test ROUGE", "test", "rouge", 2),
+    ("test CIDEr", "test", "cider", 1),
     ("test greedy BLEU", "test", "greedy_bleu", 2),
     ("test sample BLEU", "test", "sample_bleu", 2),
     ("dev BLEU", "dev", "bleu", 2),
+    ("dev ROUGE", "dev", "rouge", 2),
     ("dev greedy BLEU", "dev", "greedy_bleu", 2),
     ("dev oracle BLEU", "dev", "oracle_bleu", 2),
     ("dev |TD error|", "dev", "td_error", 3),

@@ -1,8 +1,10 @@
+import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch import Tensor
 from raysq.data.corpus import GeneratedText
 from raysq.data.prepare import PrepareSettings, prepare
 from raysq.data.shards import Corpus
+from raysq.images.store import EncoderRecord, FeatureStore, StoreWriter
 from raysq.training.collective import Collective
 
 
@@ -56,6 +59,55 @@ def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     text = GeneratedText("small", {"train": train, "dev": dev, "test": test})
     prepare(PrepareSettings(output_dir=folder, min_count=1, max_ratio=0), text)
     return Corpus.load(folder)
+
+
+@pytest.fixture(scope="session")
+def small_headlines(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """40, 12 and 5 articles of 3 to 8 words; one headline of 1 to 4 words, but three of dev and test."""
+    draws = random.Random(2)
+    splits = {
+        split: [
+            (article, " ".join(draws.choices("uvwxyz", k=draws.randint(1, 4))))
+            for article in [" ".join(draws.choices("abcdefgh", k=draws.randint(3, 8))) for _ in range(count)]
+            for _ in range(1 if split == "train" else 3)
+        ]
+        for split, count in (("train", 40), ("dev", 12), ("test", 5))
+    }
+    folder = tmp_path_factory.mktemp("small_headlines") / "data"
+    text = GeneratedText("small", splits, grouped=True)
+    prepare(PrepareSettings(output_dir=folder, min_count=1, max_ratio=0), text)
+    return Corpus.load(folder)
+
+
+@pytest.fixture(scope="session")
+def small_captions(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """13, 6 and 4 images of 5 features, each with three captions of 1 to 5 words out of 6."""
+    draws = random.Random(3)
+    place = tmp_path_factory.mktemp("small_captions")
+    sizes = (("train", 13), ("dev", 6), ("test", 4))
+    names = {split: [f"{split} {k}.jpg" for k in range(count)] for split, count in sizes}
+    encoder = EncoderRecord(
+        weights="none", weights_sha256="", architecture={}, preprocessing={}, feature_size=5
+    )
+    (place / "features").mkdir()
+    (place / "records").mkdir()
+    writer = StoreWriter(place / "features", place / "records", "a plan", encoder)
+    every = sorted(name for of_split in names.values() for name in of_split)
+    features = np.array([[draws.gauss(0, 1) for _ in range(5)] for _ in every], np.float32)
+    writer.write(0, every, features, {})
+    writer.finish({}, ())
+    splits = {
+        split: [
+            (name, " ".join(draws.choices("uvwxyz", k=draws.randint(1, 5))))
+            for name in of_split
+            for _ in range(3)
+        ]
+        for split, of_split in names.items()
+    }
+    settings = PrepareSettings(task="demo-captioning", output_dir=place / "data", min_count=1, max_ratio=0)
+    store = FeatureStore.load(place / "features")
+    prepare(settings, GeneratedText("small", splits, grouped=True), features=store)
+    return Corpus.load(place / "data")
 
 
 class _Exchange:

@@ -95,6 +95,7 @@ def test_published_network_and_decoding() -> None:
         "init_range": 0.1,
     }
     assert flatten(DecodingConfig()) == {
+        "scoring": "bleu",
         "beam_size": 5,
         "max_length": 100,
         "length_normalisation": 0.0,

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"arrays", "kernels", "types", "config", "options", "commandline", "claim", "disk", "files", "records"},
-    {"data", "losses", "rewards", "proposals", "models"},
+    {"data", "images", "losses", "metrics", "rewards", "proposals", "models"},
     {"decoding"},
     {"algorithms"},
     {

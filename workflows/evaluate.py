@@ -28,9 +28,9 @@ from raysq.data.settings import settings_of
 from raysq.data.shards import Corpus
 from raysq.data.tokenisation import line_tokeniser
 from raysq.decoding.translator import Translator
-from raysq.evaluation import CorpusScore, corpus_bleu, detokenised_bleu
 from raysq.files import replace_json, write_lines
 from raysq.finished import DecodeSettings, FinishedStage, data_dir_of
+from raysq.metrics import NAMES, CorpusScore, corpus_bleu, detokenised_bleu, text_scores
 from raysq.places import lasting
 
 
@@ -75,8 +75,8 @@ class Text:
     """Of the prepared data; None: files."""
     sources: list[list[str]]
     """Words of each sentence."""
-    references: list[str] | None
-    """Words with single spaces."""
+    references: list[list[str]] | None
+    """Of each sentence, words with single spaces."""
     raw_references: list[str] | None
     """Lines as they were before they were tokenised."""
 
@@ -96,14 +96,20 @@ def main(settings: EvaluateSettings) -> None:
     hypotheses = [" ".join(sentence) for sentence in words]
     detokenised = list(map(moses_detokeniser(prepared.target_language), words))
     scores: dict[str, CorpusScore] = {}
+    by_task: dict[str, Any] = {}
     if text.references is not None:
         scores["tokenised"] = corpus_bleu(hypotheses, text.references)
+        by_task = text_scores(stage.decoding.scoring, hypotheses, text.references)
     if text.raw_references is not None:
-        raw = text.raw_references
+        raw = [[line] for line in text.raw_references]
         scores["detokenised"] = detokenised_bleu(detokenised, raw, ignore_case=prepared.lower_case)
     console.print(table(scores))
     for kind, score in scores.items():
         console.print(f"{kind}: {score.signature}")
+    if stage.decoding.scoring != "bleu":
+        console.print(
+            ", ".join(f"{name} {by_task[key]:.2f}" for key, name in NAMES.items() if key in by_task)
+        )
     if output is not None:
         record = {
             "stage": stage.name,
@@ -115,6 +121,7 @@ def main(settings: EvaluateSettings) -> None:
             "decoding": translator.decoding.model_dump(),
             "unknown": settings.unknown,
             **{kind: score.row() for kind, score in scores.items()},
+            **({"scores": by_task} if by_task else {}),
         }
         write(output, hypotheses, detokenised, record)
         console.print(f"results: {output / 'scores.json'}")
@@ -144,7 +151,7 @@ def split_text(settings: EvaluateSettings, stage: FinishedStage, console: Consol
         f"{name} of {corpus.folder}",
         corpus.digest,
         [split.source_text(i).split() for i in range(len(split))],
-        [split.target_text(i) for i in range(len(split))],
+        [split.reference_texts(i) for i in range(len(split))],
         raw if settings.raw_references is None else _raw_lines(settings.raw_references, len(split)),
     )
 
@@ -165,7 +172,7 @@ def file_text(settings: EvaluateSettings, stage: FinishedStage) -> Text:
     else:
         pairs = list(read_pairs(settings.source, settings.target))
         lines, targets = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        references = [" ".join(target_words(line)) for line in targets]
+        references = [[" ".join(target_words(line))] for line in targets]
         raw = targets if prepared.tokeniser != "none" else None
     if settings.raw_references is not None:
         raw = _raw_lines(settings.raw_references, len(lines))

@@ -29,7 +29,7 @@ from raysq.data.prepare import Prepared, prepare
 from raysq.data.settings import PrepareSettings, task_defaults
 from raysq.data.shards import Manifest
 from raysq.places import default_place, lasting
-from raysq.tasks.translation import translation_text
+from raysq.tasks.text import given
 
 PLAIN_SECONDS = 10.0
 """Time between two lines of progress where there is no terminal."""
@@ -42,7 +42,8 @@ def main(settings: PrepareSettings) -> None:
     settings = settings.model_copy(update={"output_dir": output})
     console = Console(stderr=True, quiet=settings.quiet)
     with no_empty_parents(settings.folder), LineCount(console) as line_count:
-        prepared = prepare(settings, translation_text(settings), line_count.show)
+        found = given(settings)
+        prepared = prepare(settings, found.text, line_count.show, features=found.features)
     report(settings, prepared, Console())
 
 
@@ -91,8 +92,8 @@ def report(settings: PrepareSettings, prepared: Prepared, console: Console) -> N
     state = "reused: same text, same settings" if prepared.reused else "written"
     console.print(f"{folder} {state} (data {manifest.digest[:12]})", soft_wrap=True, highlight=False)
     console.print(counts(manifest))
-    sizes = manifest.vocabulary_sizes
-    console.print(f"vocabulary: {sizes['source']:,} source, {sizes['target']:,} target, with 4 specials each")
+    sizes = ", ".join(f"{size:,} {side}" for side, size in manifest.vocabulary_sizes.items())
+    console.print(f"vocabulary: {sizes}, with 4 specials each", highlight=False)
     console.print(
         f"next: python workflows/erac.py --task {settings.task} --data-dir {folder}",
         soft_wrap=True,
@@ -108,11 +109,14 @@ def counts(manifest: Manifest) -> Table:
         table.add_column(split, justify="right")
     rows = {"lines read": [record.lines for record in splits.values()]}
     for reason in get_args(DropReason):
-        rows[f"dropped: {reason.replace('_', ' ')}"] = [r.dropped[reason] for r in splits.values()]
+        if any(reason in r.dropped for r in splits.values()):
+            rows[f"dropped: {reason.replace('_', ' ')}"] = [r.dropped.get(reason, 0) for r in splits.values()]
     if any(record.held_out for record in splits.values()):
         rows["given to dev"] = [record.held_out for record in splits.values()]
     rows["pairs kept"] = [record.pairs for record in splits.values()]
-    for side in ("source", "target"):
+    if manifest.grouped:
+        rows["images" if manifest.features else "sources"] = [r.sources or 0 for r in splits.values()]
+    for side in manifest.vocabulary_sizes:  # images have no words
         rows[f"blank {side} lines"] = [record.blank[side] for record in splits.values()]
         rows[f"{side} words"] = [record.words[side] for record in splits.values()]
         rows[f"{side} words unknown"] = [record.unknown[side] for record in splits.values()]

@@ -31,8 +31,11 @@ from raysq.records import SETTINGS
 
 METRICS = {
     "bleu": "BLEU {:.2f}",
+    "rouge": "ROUGE {:.2f}",
     "greedy_bleu": "greedy BLEU {:.2f}",
+    "greedy_rouge": "greedy ROUGE {:.2f}",
     "oracle_bleu": "oracle BLEU {:.2f}",
+    "oracle_rouge": "oracle ROUGE {:.2f}",
     "td_error": "|TD error| {:.3f}",
     "": "{:.3f}",
 }

@@ -46,6 +46,9 @@ from raysq.rewards.base import RewardFunction
 from raysq.rewards.scoring import PendingRewards
 from raysq.types import Batch, MetricSums, Objective, Samples
 
+TEXT_SCORES = ("bleu", "rouge")
+"""By which checkpoints may be chosen."""
+
 
 class AlphaDimt(Algorithm):
     """The alpha-divergence at 0.5, from scratch: SGD 1.0, halved down to 0.05 on greedy dev BLEU."""
@@ -127,14 +130,13 @@ class AlphaDimt(Algorithm):
     def scores(
         self, evaluation: Evaluation, networks: Networks, split: SplitName, *, closing: bool
     ) -> tuple[dict[str, Any], list[str]]:
-        """Greedy decoding as ``greedy_bleu``; at the end beam search too, as ``bleu``."""
+        """Greedy decoding as ``greedy_bleu`` or ``greedy_rouge``; at the end beam search too, as ``bleu``."""
         if not closing:
             scores, hypotheses = evaluation.policy_scores(networks.policy, split, beam_size=1)
-            scores["greedy_bleu"] = scores.pop("bleu")
-            return scores, hypotheses
+            return {f"greedy_{k}" if k in TEXT_SCORES else k: v for k, v in scores.items()}, hypotheses
         greedy, _ = evaluation.decoded_scores(networks.policy, split, beam_size=1)
         scores, hypotheses = evaluation.policy_scores(networks.policy, split, closing=True)
-        return scores | {"greedy_bleu": greedy["bleu"]}, hypotheses
+        return scores | {f"greedy_{k}": v for k, v in greedy.items() if k in TEXT_SCORES}, hypotheses
 
     def draw(
         self, batch: Batch, networks: Networks, reward_function: RewardFunction, moment: Moment

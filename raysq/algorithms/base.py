@@ -16,7 +16,7 @@ from raysq.config import Config
 from raysq.data.corpus import SplitName
 from raysq.decoding.sampling import shift_right
 from raysq.losses import Head
-from raysq.models import CriticForm, Seq2Seq, StepBaseline
+from raysq.models import CriticForm, EncoderDecoder, StepBaseline
 from raysq.rewards.base import RewardFunction
 from raysq.rewards.scoring import PendingRewards
 from raysq.types import BOS, Batch, Memory, MetricSums, Objective, Rewards, Samples
@@ -32,19 +32,19 @@ FOLLOWED: dict[Follower, Group] = {"target_critic": "critic", "delayed_policy": 
 class Networks:
     """The networks a stage works with."""
 
-    policy: Seq2Seq
-    critic: Seq2Seq | None = None
+    policy: EncoderDecoder
+    critic: EncoderDecoder | None = None
     """Reads the reference and gives one raw number a word: Q; the soft-Q oracle of VAML is one."""
-    target_critic: Seq2Seq | None = None
+    target_critic: EncoderDecoder | None = None
     baseline: StepBaseline | None = None
-    delayed_policy: Seq2Seq | None = None
+    delayed_policy: EncoderDecoder | None = None
     """What samples are drawn from, where it is not the policy itself."""
 
-    def sampling_policy(self) -> Seq2Seq:
+    def sampling_policy(self) -> EncoderDecoder:
         """The network that samples are drawn from."""
         return self.delayed_policy or self.policy
 
-    def critics(self) -> tuple[Seq2Seq, Seq2Seq]:
+    def critics(self) -> tuple[EncoderDecoder, EncoderDecoder]:
         """Critic and target critic of a stage that has them."""
         assert self.critic is not None
         assert self.target_critic is not None
@@ -79,7 +79,7 @@ class Residual(_Draws, Protocol):
         ...
 
     def residual(
-        self, oracle: Seq2Seq, batch: Batch, samples: Samples, rewards: Rewards
+        self, oracle: EncoderDecoder, batch: Batch, samples: Samples, rewards: Rewards
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and by row its ``td_error``."""
         ...
@@ -89,13 +89,18 @@ class Evaluation(Protocol):
     """What can be measured of networks; see ``raysq.evaluation.Evaluator``."""
 
     def policy_scores(
-        self, policy: Seq2Seq, split_name: SplitName, *, closing: bool = False, beam_size: int | None = None
+        self,
+        policy: EncoderDecoder,
+        split_name: SplitName,
+        *,
+        closing: bool = False,
+        beam_size: int | None = None,
     ) -> tuple[dict[str, Any], list[str]]:
         """Corpus BLEU of the decoded split, mean sentence BLEU of samples, perplexity; and the hypotheses."""
         ...
 
     def decoded_scores(
-        self, policy: Seq2Seq, split_name: SplitName, beam_size: int | None = None
+        self, policy: EncoderDecoder, split_name: SplitName, beam_size: int | None = None
     ) -> tuple[dict[str, Any], list[str]]:
         """Corpus BLEU of the decoded split alone, and the hypotheses."""
         ...
@@ -171,8 +176,18 @@ class Algorithm(Config):
 
     @property
     def selection(self) -> tuple[str, Literal["max", "min"]]:
-        """Dev metric that picks the best checkpoint and drives the decay, and which way is better."""
+        """Dev metric that picks the best checkpoint and drives the decay, and which way is better.
+
+        Where text is scored by ROUGE, that is in BLEU's place: see ``selection_by``.
+        """
         return ("bleu", "max")
+
+    def selection_by(self, scoring: str) -> tuple[str, Literal["max", "min"]]:
+        """``selection`` under the setting ``decoding.scoring``."""
+        name, mode = self.selection
+        if scoring == "rouge" and name.endswith("bleu"):
+            return name.removesuffix("bleu") + "rouge", mode
+        return name, mode
 
     @model_validator(mode="after")
     def _length_known(self) -> Self:
@@ -267,12 +282,12 @@ def critic_input(batch: Batch) -> tuple[Tensor, Tensor]:
     )
 
 
-def policy_head(policy: Seq2Seq, features: Tensor) -> Head:
+def policy_head(policy: EncoderDecoder, features: Tensor) -> Head:
     """Rows of policy features with the layer that turns them into logits."""
     output = policy.output
     return Head(features, output.weight, output.policy_bias(), output.product_type)
 
 
-def critic_head(critic: Seq2Seq, features: Tensor) -> Head:
+def critic_head(critic: EncoderDecoder, features: Tensor) -> Head:
     """Rows of critic features with the layer that turns them into Q."""
     return Head(features, critic.output.weight, critic.output.bias, critic.output.product_type)

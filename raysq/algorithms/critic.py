@@ -34,7 +34,7 @@ from raysq.algorithms.rows import Rows, critic_features, policy_features
 from raysq.data.corpus import SplitName
 from raysq.losses import chosen_q, q_variance, squared_td_error, state_value, td_targets, vocabulary_values
 from raysq.losses.temporal_difference import VarianceForm
-from raysq.models import CriticForm, Seq2Seq
+from raysq.models import CriticForm, EncoderDecoder
 from raysq.rewards.scoring import PendingRewards
 from raysq.types import Batch, MetricSums, Objective, Rewards, Samples
 
@@ -125,7 +125,7 @@ class CriticTraining(OnPolicy):
 
     def critic_objectives(
         self,
-        critic: Seq2Seq,
+        critic: EncoderDecoder,
         features: Tensor,
         samples: Samples,
         rows: Rows,

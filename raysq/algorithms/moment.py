@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from raysq.models import Seq2Seq
+from raysq.models import EncoderDecoder
 from raysq.types import Batch
 
 
@@ -57,7 +57,7 @@ class Moment:
         return drawn[start : start + len(batch.example_ids) * num_per_example].to(batch.source.device)
 
     def dropout_mask(
-        self, purpose: str, batch: Batch, num_per_example: int, T: int, network: Seq2Seq
+        self, purpose: str, batch: Batch, num_per_example: int, T: int, network: EncoderDecoder
     ) -> Tensor | None:
         """Mask [M, T, H] at the network's rate p: 0 with probability p, else 1 / (1 - p); None at p = 0."""
         rate = network.dropout

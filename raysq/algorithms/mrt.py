@@ -30,7 +30,7 @@ from raysq.algorithms.moment import Moment
 from raysq.algorithms.on_policy import OnPolicy, sample_metrics, with_last
 from raysq.algorithms.rows import Rows, by_row, policy_features, source_weights
 from raysq.losses import cross_entropy, negative_log_likelihoods, vocabulary_loss
-from raysq.models import Seq2Seq
+from raysq.models import EncoderDecoder
 from raysq.rewards.base import RewardFunction
 from raysq.rewards.scoring import PendingRewards
 from raysq.types import Batch, MetricSums, Objective, Samples
@@ -107,7 +107,7 @@ def distinct_candidates(samples: Samples) -> Tensor:
 
 
 @torch.no_grad()
-def _scored_references(batch: Batch, policy: Seq2Seq) -> Samples:
+def _scored_references(batch: Batch, policy: EncoderDecoder) -> Samples:
     """The references with their log-probabilities, no dropout."""
     references = reference_samples(batch)
     features = policy.features(policy.encode(batch.source, batch.source_mask), references.inputs)

@@ -10,7 +10,7 @@ from torch.profiler import record_function
 
 from raysq.algorithms.base import critic_input
 from raysq.algorithms.moment import Moment
-from raysq.models import Seq2Seq
+from raysq.models import EncoderDecoder
 from raysq.types import Batch, Samples
 
 
@@ -49,7 +49,7 @@ def source_weights(scores: Tensor, num_per_example: int) -> Tensor:
     return torch.softmax(scores.view(-1, num_per_example), dim=1).flatten()
 
 
-def policy_features(policy: Seq2Seq, batch: Batch, samples: Samples, moment: Moment) -> Tensor:
+def policy_features(policy: EncoderDecoder, batch: Batch, samples: Samples, moment: Moment) -> Tensor:
     """Features [n, H] of the samples' valid positions, teacher-forced.
 
     Under the dropout masks of the samples; where these have none they are drawn, up to the longest reference
@@ -66,7 +66,9 @@ def policy_features(policy: Seq2Seq, batch: Batch, samples: Samples, moment: Mom
         return policy.features(memory, samples.inputs, mask)[samples.mask]
 
 
-def _fresh_dropout_mask(policy: Seq2Seq, batch: Batch, samples: Samples, moment: Moment) -> Tensor | None:
+def _fresh_dropout_mask(
+    policy: EncoderDecoder, batch: Batch, samples: Samples, moment: Moment
+) -> Tensor | None:
     N, T = samples.num_per_example, samples.inputs.shape[1]
     # as wide on every rank, whatever its own samples are
     mask = moment.dropout_mask("mle dropout", batch, N, batch.longest_reference, policy)
@@ -76,7 +78,7 @@ def _fresh_dropout_mask(policy: Seq2Seq, batch: Batch, samples: Samples, moment:
 
 
 def critic_features(
-    critic: Seq2Seq, batch: Batch, samples: Samples, dropout_mask: Tensor | None = None
+    critic: EncoderDecoder, batch: Batch, samples: Samples, dropout_mask: Tensor | None = None
 ) -> Tensor:
     """Features [n, H] of the samples' valid positions, given the reference; dropout_mask [M, T, H]."""
     with record_function("features"):

@@ -25,7 +25,7 @@ from raysq.algorithms.moment import Moment
 from raysq.algorithms.rows import Rows, critic_features
 from raysq.data.corpus import SplitName
 from raysq.losses import residual_soft_q_loss
-from raysq.models import CriticForm, Seq2Seq
+from raysq.models import CriticForm, EncoderDecoder
 from raysq.proposals import UniformNoise, propose
 from raysq.rewards.base import RewardFunction
 from raysq.rewards.scoring import PendingRewards
@@ -85,7 +85,7 @@ class SoftQ(Algorithm):
 
     def residual(
         self,
-        oracle: Seq2Seq,
+        oracle: EncoderDecoder,
         batch: Batch,
         samples: Samples,
         rewards: Rewards,

@@ -29,7 +29,7 @@ from raysq.algorithms.moment import Moment
 from raysq.algorithms.rows import Rows, by_row, critic_features, policy_features, source_weights
 from raysq.decoding import ancestral, sample
 from raysq.losses import cross_entropy, distillation, vocabulary_loss
-from raysq.models import CriticForm, Seq2Seq
+from raysq.models import CriticForm, EncoderDecoder
 from raysq.proposals import NgramReplacement, propose
 from raysq.rewards.base import RewardFunction
 from raysq.rewards.scoring import PendingRewards
@@ -140,6 +140,6 @@ class Vaml(Algorithm):
         return source_weights(scores, samples.num_per_example)
 
 
-def _oracle(networks: Networks) -> Seq2Seq:
+def _oracle(networks: Networks) -> EncoderDecoder:
     assert networks.critic is not None
     return networks.critic

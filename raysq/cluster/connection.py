@@ -56,7 +56,7 @@ def connection(config: TrainingCommand, say: Callable[[str], None]) -> Iterator[
             raise UserError(lacking)
         yield device
         return
-    _attach(address, config.verbose)
+    attach(address, config.verbose)
     try:
         there, place = ray.cluster_resources(), f"the cluster at {address}"
         device = chosen_device(config.device, there)
@@ -123,7 +123,8 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _attach(address: str, verbose: bool) -> None:
+def attach(address: str, verbose: bool) -> None:
+    """Attach this process to a running cluster. Raises UserError where none answers there."""
     remedy = "give HOST:PORT as `ray start` prints it, or unset RAY_ADDRESS to train on this machine alone"
     if address != "auto":
         host, _, port = address.rpartition(":")

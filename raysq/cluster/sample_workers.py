@@ -24,7 +24,7 @@ from torch import Tensor
 from raysq.algorithms import Algorithm, Networks
 from raysq.algorithms.moment import Moment
 from raysq.cluster.workers import collect, create_workers
-from raysq.models import Seq2Seq
+from raysq.models import EncoderDecoder
 from raysq.rewards import LocalScorer
 from raysq.rewards.base import RewardFunction
 from raysq.rewards.scoring import PendingRewards, ScoredRewards
@@ -45,7 +45,7 @@ class Origin:
     algorithm: Algorithm
     word_counts: NDArray[np.int64]
     """[V] of the batches' split."""
-    policy: Seq2Seq | None
+    policy: EncoderDecoder | None
     """Its form, on no device; None where no network draws."""
     weights: dict[str, NDArray[Any]]
     """The policy's parameters and buffers."""
@@ -181,7 +181,7 @@ class RemoteSource:
         return Origin(self._algorithm, part.word_counts, self._form, weights)
 
 
-def _tensors(network: Seq2Seq) -> dict[str, Tensor]:
+def _tensors(network: EncoderDecoder) -> dict[str, Tensor]:
     return dict(network.named_parameters()) | dict(network.named_buffers())
 
 

@@ -197,7 +197,7 @@ class _Watch(tune.Callback):
 def _train_under_scheduler(job: Job, told_until: float) -> list[dict[str, Any]]:
     """Train a stage, telling of each evaluation, those before an interruption first."""
     (spec,) = job.stages
-    metric, _ = spec.algorithm.selection
+    metric, _ = spec.algorithm.selection_by(job.decoding.scoring)
 
     def tell(metrics: Mapping[str, float], folder: Path) -> None:
         if metrics["epoch"] < told_until:  # what has come to its end is scored, not stopped

@@ -12,7 +12,7 @@ from raysq.algorithms.moment import Moment
 from raysq.config import DecodingConfig
 from raysq.decoding import beam_search, greedy, sample
 from raysq.decoding.sampling import shift_right
-from raysq.models import Seq2Seq
+from raysq.models import EncoderDecoder
 from raysq.types import EOS, PAD, Batch, Samples
 
 
@@ -38,7 +38,7 @@ def of_samples(name: str, samples: Samples) -> Iterator[Shown]:
 
 @torch.no_grad()
 def of_policy(
-    policy: Seq2Seq, batch: Batch, decoding: DecodingConfig, num_samples: int, moment: Moment
+    policy: EncoderDecoder, batch: Batch, decoding: DecodingConfig, num_samples: int, moment: Moment
 ) -> Iterator[Shown]:
     """The best hypothesis of beam search, the greedy one and ``num_samples`` draws for one example (B = 1).
 

@@ -83,7 +83,7 @@ def collate(split: Split, example_ids: np.ndarray, rank: int = 0, world_size: in
     start = rank * size + min(rank, left_over)
     mine = example_ids[start : start + size + (rank < left_over)]
     targets = [split.target(i) for i in mine]
-    source, source_mask = _pad([split.source(i) for i in mine])
+    source, source_mask = _sources(split, mine)
     reference, reference_mask = _pad(targets)
     return Batch(
         example_ids=torch.from_numpy(mine.astype(np.int64)),
@@ -91,12 +91,21 @@ def collate(split: Split, example_ids: np.ndarray, rank: int = 0, world_size: in
         source_mask=source_mask,
         reference=reference,
         reference_mask=reference_mask,
-        references=[[words] for words in targets],
+        references=[split.references(i) for i in mine],
         global_size=len(example_ids),
         offset=start,
         longest_reference=int(split.target_lengths[example_ids].max()) + 2,
         word_counts=split.target_word_counts,
     )
+
+
+def _sources(split: Split, example_ids: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Words and their mask, or [B, 1, F] features of images and a mask of ones."""
+    sources = [split.source(i) for i in example_ids]
+    if split.features is None:
+        return _pad(sources)
+    vectors = torch.from_numpy(split.features.read(np.concatenate(sources).astype(np.int64)))
+    return vectors.unsqueeze(1), torch.ones(len(sources), 1, dtype=torch.bool)
 
 
 def _cut(ids: np.ndarray, size: int) -> list[np.ndarray]:

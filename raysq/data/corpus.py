@@ -23,7 +23,7 @@ SPLITS: tuple[SplitName, ...] = ("train", "dev", "test")
 MAX_LINE_BYTES = 100_000
 """Longest line, unless more is asked for: a hundred times the longest sentence there is. [bytes]"""
 BLOCK_BYTES = 2**20
-DropReason = Literal["empty", "too_long", "ratio"]
+DropReason = Literal["empty", "too_long", "ratio", "no_image"]
 Tokenise = Callable[[str], list[str]]
 """A line of text to its words."""
 
@@ -40,6 +40,10 @@ class Fingerprint(Config):
 class ParallelText(Protocol):
     """Pairs of lines (source, target) by split, read as often as asked."""
 
+    @property
+    def grouped(self) -> bool:
+        """Whether consecutive pairs of one source hold its several references."""
+
     def pairs(self, split: SplitName) -> Iterator[tuple[str, str]]:
         """The pairs of a split in order."""
 
@@ -49,22 +53,31 @@ class ParallelText(Protocol):
 
 @dataclass(frozen=True)
 class FileText:
-    """Text in pairs of line-aligned files, plain or ``.gz``."""
+    """Text in line-aligned files, plain or ``.gz``: of each split one source and one target file or more."""
 
-    files: Mapping[SplitName, tuple[Path, Path]]
-    """Source and target file of every split."""
+    files: Mapping[SplitName, tuple[Path, ...]]
+    """Source file of every split and its target files, each with a reference of every line."""
     max_line_bytes: int = MAX_LINE_BYTES
 
+    @property
+    def grouped(self) -> bool:
+        """Whether a split has several target files."""
+        return any(len(paths) > 2 for paths in self.files.values())
+
     def pairs(self, split: SplitName) -> Iterator[tuple[str, str]]:
-        """The pairs of a split, streaming. Raises UserError as `read_pairs` does."""
-        return read_pairs(*self.files[split], self.max_line_bytes)
+        """The pairs of a split, streaming; a line's references in turn. Raises UserError as `read_lines`."""
+        source, *targets = self.files[split]
+        readers = [read_pairs(source, target, self.max_line_bytes) for target in targets]
+        for pairs in zip(*readers, strict=True):
+            yield from pairs
 
     def fingerprints(self) -> dict[str, Fingerprint]:
         """Name and sha256 of each file as it lies on disk. Raises UserError if one is missing."""
+        sides = ["source", "target", *(f"target {k}" for k in range(2, 100))]
         return {
             f"{split}.{side}": Fingerprint(name=path.name, sha256=sha256_of(path))
             for split in SPLITS
-            for side, path in zip(("source", "target"), self.files[split], strict=True)
+            for side, path in zip(sides, self.files[split], strict=False)
         }
 
 
@@ -81,6 +94,8 @@ class TabbedText:
     held_out: int
     """One source sentence in so many goes to each split without a file."""
     max_line_bytes: int = MAX_LINE_BYTES
+    grouped: bool = False
+    """Whether consecutive lines of one source hold its several references."""
 
     def pairs(self, split: SplitName) -> Iterator[tuple[str, str]]:
         """The pairs of a split, streaming. Raises UserError as `read_columns` does."""
@@ -116,6 +131,8 @@ class GeneratedText:
     name: str
     """Where it came from."""
     splits: Mapping[SplitName, Sequence[tuple[str, str]]]
+    grouped: bool = False
+    """Whether consecutive pairs of one source hold its several references."""
 
     def pairs(self, split: SplitName) -> Iterator[tuple[str, str]]:
         """The pairs of a split."""

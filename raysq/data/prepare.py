@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -26,15 +26,17 @@ from raysq.config import UserError
 from raysq.data.corpus import SPLITS, DropReason, ParallelText, SplitName, drop_reason, sha256_of
 from raysq.data.settings import PrepareSettings, settings_of
 from raysq.data.shards import (
+    FEATURES,
     FORMAT,
     MANIFEST,
     SOURCE_VOCABULARY,
     TARGET_VOCABULARY,
     Corpus,
+    Encode,
+    FeatureRecord,
     FileRecord,
     Manifest,
     SplitRecord,
-    Vocabularies,
     raw_file,
     read_manifest,
     write_shards,
@@ -42,6 +44,7 @@ from raysq.data.shards import (
 from raysq.data.tokenisation import Pairs, tokenised
 from raysq.data.vocabulary import Vocabulary
 from raysq.disk import full_disk_told
+from raysq.images.store import FeatureStore
 from raysq.types import SPECIALS
 
 SIDES = ("source", "target")
@@ -71,6 +74,7 @@ def prepare(
     text: ParallelText,
     on_lines: OnLines = lambda split, lines: None,
     patience: float = 0.0,
+    features: FeatureStore | None = None,
 ) -> Prepared:
     """Write the prepared folder of a text, or find that it is there already.
 
@@ -79,6 +83,7 @@ def prepare(
         text: what is read, once or twice.
         on_lines: shows progress.
         patience: how long to wait for another command that prepares the same folder. [seconds]
+        features: of the images that the text's sources name; none: the sources are words.
 
     Raises:
         UserError: the text has a defect, the folder holds something else, is damaged or in use, or its disk
@@ -86,13 +91,13 @@ def prepare(
     """
     folder = settings.folder
     if _occupied(folder):
-        return _reuse(settings, text)
+        return _reuse(settings, text, features)
     with _workplace(folder.resolve(), patience) as workplace:
         if _occupied(folder):  # another command has written it in the meantime
-            return _reuse(settings, text)
+            return _reuse(settings, text, features)
         aside = workplace / "data"
         aside.mkdir()
-        manifest = _write(aside, settings, text, on_lines)
+        manifest = _write(aside, settings, text, on_lines, features)
         os.rename(aside, folder.resolve())
     return Prepared(folder, manifest, reused=False)
 
@@ -118,10 +123,10 @@ def _workplace(folder: Path, patience: float) -> Iterator[Path]:
         held.close()
 
 
-def _reuse(settings: PrepareSettings, text: ParallelText) -> Prepared:
+def _reuse(settings: PrepareSettings, text: ParallelText, features: FeatureStore | None) -> Prepared:
     folder = settings.folder
     remedy = f"give another --output-dir, or remove {folder}"
-    if settings.task == "demo":  # whose folder a workflow makes by itself, where no option names it
+    if settings.task.startswith("demo"):  # whose folder a workflow makes by itself, where no option names it
         remedy = f"remove {folder}, it is generated again"
     if not (folder / MANIFEST).is_file():
         raise UserError(
@@ -135,32 +140,47 @@ def _reuse(settings: PrepareSettings, text: ParallelText) -> Prepared:
     for role, fingerprint in text.fingerprints().items():
         if manifest.inputs[role].sha256 != fingerprint.sha256:
             raise UserError(f"{folder} was prepared from another {role} than {fingerprint.name}: {remedy}")
+    before_digest = manifest.features and manifest.features.digest
+    if before_digest != (features and features.digest):
+        raise UserError(f"{folder} was prepared from other image features than --features: {remedy}")
     corpus = Corpus.load(folder)
     corpus.verify()
     return Prepared(folder, corpus.manifest, reused=True)
 
 
-def _write(folder: Path, settings: PrepareSettings, text: ParallelText, on_lines: OnLines) -> Manifest:
+def _write(
+    folder: Path,
+    settings: PrepareSettings,
+    text: ParallelText,
+    on_lines: OnLines,
+    features: FeatureStore | None,
+) -> Manifest:
     inputs = text.fingerprints()
-    tallies = _spool(folder, settings, text, on_lines)
+    tallies = _spool(folder, settings, text, on_lines, features)
     for split in SPLITS:
         if tallies[split].kept == 0:
             raise UserError(f"{split} has no pair left: {_REMEDIES[split]}")
     source_counts, target_counts = tallies["train"].counts
-    vocabularies = (
-        Vocabulary.build(source_counts, settings.min_count),
-        Vocabulary.build(target_counts, settings.min_count),
-    )
+    vocabularies = {"target": Vocabulary.build(target_counts, settings.min_count)}
+    if features is None:
+        vocabularies = {"source": Vocabulary.build(source_counts, settings.min_count), **vocabularies}
     digest = hashlib.sha256()
-    for vocabulary, name in zip(vocabularies, (SOURCE_VOCABULARY, TARGET_VOCABULARY), strict=True):
-        vocabulary.save(folder / name)
+    if features is not None:
+        digest.update(features.digest.encode())
+        _link(features.folder, folder / FEATURES)
+    for side, vocabulary in vocabularies.items():
+        vocabulary.save(folder / (SOURCE_VOCABULARY if side == "source" else TARGET_VOCABULARY))
         digest.update(vocabulary.digest.encode())
+    encoders = (
+        _words_to_ids(vocabularies["source"]) if features is None else lambda name: [features.row(name)],
+        _words_to_ids(vocabularies["target"]),
+    )
     shards = {}
     for split in SPLITS:
         digest.update(f"{split} {tallies[split].kept}\n".encode())
         pairs = _spooled(_spool_file(folder, split))
         shards[split] = write_shards(
-            folder, split, pairs, vocabularies, settings.rows_per_shard, digest.update
+            folder, split, pairs, encoders, settings.rows_per_shard, digest.update, grouped=text.grouped
         )
         _spool_file(folder, split).unlink()
     manifest = Manifest(
@@ -169,15 +189,39 @@ def _write(folder: Path, settings: PrepareSettings, text: ParallelText, on_lines
         settings=settings.content,
         inputs=inputs,
         versions={package: _version(package) for package in ("raysq", "sacremoses", "pyarrow")},
-        splits={split: tallies[split].record(vocabularies, shards[split]) for split in SPLITS},
-        vocabulary_sizes={side: len(v) for side, v in zip(SIDES, vocabularies, strict=True)},
-        files={
-            path.name: FileRecord(bytes=path.stat().st_size, sha256=sha256_of(path))
-            for path in sorted(folder.iterdir())
+        splits={
+            split: tallies[split].record(vocabularies, shards[split], grouped=text.grouped)
+            for split in SPLITS
         },
+        vocabulary_sizes={side: len(vocabulary) for side, vocabulary in vocabularies.items()},
+        files={
+            str(path.relative_to(folder)): FileRecord(bytes=path.stat().st_size, sha256=sha256_of(path))
+            for path in sorted([*folder.iterdir(), *folder.glob(f"{FEATURES}/{MANIFEST}")])
+            if path.is_file()  # the store's manifest vouches for the features themselves
+        },
+        grouped=text.grouped,
+        features=features and _record(features),
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return manifest
+
+
+def _record(store: FeatureStore) -> FeatureRecord:
+    return FeatureRecord(size=store.feature_size, encoder=store.encoder_digest, digest=store.digest)
+
+
+def _words_to_ids(vocabulary: Vocabulary) -> Encode:
+    return lambda line: vocabulary.encode(line.split())
+
+
+def _link(store: Path, to: Path) -> None:
+    """The files of a feature store in the prepared folder, which is whole without it: linked if possible."""
+    to.mkdir()
+    for path in sorted(store.iterdir()):
+        try:
+            os.link(path, to / path.name)
+        except OSError:  # another file system
+            shutil.copyfile(path, to / path.name)
 
 
 @dataclass(slots=True)
@@ -189,23 +233,40 @@ class _Tally:
     """Pairs that were not dropped."""
     held_out: int = 0
     kept: int = 0
+    sources: int = 0
+    """Of the kept pairs: those that follow each other have one."""
+    last_source: str | None = None
     dropped: Counter[DropReason] = field(default_factory=Counter)
     blank: Counter[str] = field(default_factory=Counter)
     counts: tuple[Counter[str], Counter[str]] = field(default_factory=lambda: (Counter(), Counter()))
     """Words of the kept pairs by side."""
 
-    def record(self, vocabularies: Vocabularies, shards: tuple[str, ...]) -> SplitRecord:
-        known = [set(vocabulary.words[len(SPECIALS) :]) for vocabulary in vocabularies]
+    def keep(self, source: str) -> None:
+        """Count a pair."""
+        self.kept += 1
+        self.sources += source != self.last_source
+        self.last_source = source
+
+    def record(
+        self, vocabularies: Mapping[str, Vocabulary], shards: tuple[str, ...], *, grouped: bool
+    ) -> SplitRecord:
+        known = {side: set(vocabulary.words[len(SPECIALS) :]) for side, vocabulary in vocabularies.items()}
         sides = range(len(SIDES))
         return SplitRecord(
             lines=self.lines,
             pairs=self.kept,
             held_out=self.held_out,
-            dropped={reason: self.dropped[reason] for reason in get_args(DropReason)},
+            sources=self.sources if grouped else None,
+            dropped={
+                reason: self.dropped[reason]
+                for reason in get_args(DropReason)
+                if reason != "no_image" or self.dropped[reason]
+            },
             blank={SIDES[k]: self.blank[SIDES[k]] for k in sides},
             words={SIDES[k]: self.counts[k].total() for k in sides},
             unknown={
-                SIDES[k]: sum(n for word, n in self.counts[k].items() if word not in known[k]) for k in sides
+                side: sum(n for word, n in self.counts[SIDES.index(side)].items() if word not in words)
+                for side, words in known.items()
             },
             shards=shards,
         )
@@ -233,7 +294,11 @@ class _Spool:
 
 
 def _spool(
-    folder: Path, settings: PrepareSettings, text: ParallelText, on_lines: OnLines
+    folder: Path,
+    settings: PrepareSettings,
+    text: ParallelText,
+    on_lines: OnLines,
+    features: FeatureStore | None,
 ) -> dict[SplitName, _Tally]:
     """First pass: words of the kept pairs, and the raw targets of dev and test where words are not raw.
 
@@ -252,7 +317,7 @@ def _spool(
             for lines, words in files.enter_context(closing(parts)):
                 kept: dict[SplitName, tuple[Pairs, list[str]]] = {home: ([], []) for home in SPLITS}
                 for (_, raw_target), pair in zip(lines, words, strict=True):
-                    home = _home(pair, split, settings, tallies)
+                    home = _home(pair, split, settings, tallies, features)
                     if home is not None:
                         kept[home][0].append(pair)
                         kept[home][1].append(as_text(raw_target))
@@ -267,12 +332,19 @@ def _unescaped(line: str) -> str:
 
 
 def _home(
-    pair: tuple[str, str], split: SplitName, settings: PrepareSettings, tallies: dict[SplitName, _Tally]
+    pair: tuple[str, str],
+    split: SplitName,
+    settings: PrepareSettings,
+    tallies: dict[SplitName, _Tally],
+    features: FeatureStore | None,
 ) -> SplitName | None:
     """The split that a pair of ``split`` goes to, None if it is dropped; counts it."""
     tally = tallies[split]
-    words = pair[0].split(), pair[1].split()
+    words = pair[0].split() if features is None else [pair[0]], pair[1].split()
     tally.lines += 1
+    if features is not None and pair[0] in features.skipped:
+        tally.dropped["no_image"] += 1
+        return None
     tally.blank.update(side for side, side_words in zip(SIDES, words, strict=True) if not side_words)
     if split == "train":
         reason = drop_reason(len(words[0]), len(words[1]), settings.max_length, settings.max_ratio)
@@ -284,7 +356,7 @@ def _home(
     if settings.task == "iwslt14" and split == "train" and tally.cleaned % settings.dev_every == 0:
         tally.held_out += 1
         home = "dev"
-    tallies[home].kept += 1
+    tallies[home].keep(pair[0])
     for counts, side_words in zip(tallies[home].counts, words, strict=True):
         counts.update(side_words)
     return home

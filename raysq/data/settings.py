@@ -14,9 +14,23 @@ from raysq.config import Config, UserError
 from raysq.data.corpus import MAX_LINE_BYTES, SPLITS
 from raysq.data.shards import Manifest
 
-TaskName = Literal["demo", "multi30k", "europarl", "iwslt14", "tsv", "files"]
-WITH_INPUT = ("multi30k", "europarl", "iwslt14")
+TaskName = Literal[
+    "demo",
+    "demo-captioning",
+    "demo-headline",
+    "multi30k",
+    "europarl",
+    "iwslt14",
+    "tsv",
+    "files",
+    "headline",
+    "captioning",
+]
+WITH_INPUT = ("multi30k", "europarl", "iwslt14", "captioning")
 """Tasks whose files lie in one place."""
+OF_IMAGES = ("captioning", "demo-captioning")
+TABBED = ("tsv", "headline")
+"""Tasks whose text is in columns."""
 
 
 class TextSettings(Config):
@@ -24,7 +38,9 @@ class TextSettings(Config):
 
     task: TaskName = "demo"
     """demo: generated text; multi30k, europarl, iwslt14: their files, which input names; tsv: lines of a
-    source, a tabulator and its target; files: a pair of files for each split."""
+    source, a tabulator and its target; files: a pair of files for each split; headline: articles and their
+    headlines, as tsv or in Gigaword's layout; captioning: captions of images; demo-headline,
+    demo-captioning: generated ones."""
     source_language: str = "de"
     """Suffix of the source files and language of their tokeniser."""
     target_language: str = "en"
@@ -35,6 +51,8 @@ class TextSettings(Config):
     """Moses' normalize-punctuation before its tokeniser; Multi30k's tokenised files were made so."""
     lower_case: bool = True
     """Lower-case the words, after cleaning."""
+    only_alphanumeric: bool = True
+    """Task captioning: remove characters that are neither letters nor digits from captions."""
     min_count: int = Field(3, ge=1)
     """A word seen less often in the kept training text is unk. [times]"""
     max_length: int = Field(50, ge=1)
@@ -56,15 +74,24 @@ class TextSettings(Config):
         languages = self.source_language, self.target_language
         if self.task == "demo" and languages != ("de", "en"):
             raise ValueError("`source_language` and `target_language` must be de and en with task demo")
+        if self.of_images and self.tokeniser != "none":
+            raise ValueError("`tokeniser` must be none with captions, which are cleaned as they are read")
         if self.task == "iwslt14" and sorted(languages) != ["de", "en"]:
             raise ValueError("`source_language` and `target_language` must be de and en, or en and de")
-        if self.task == "demo" and self.tokeniser != "none":
-            raise ValueError("`tokeniser` must be none with task demo, whose text is tokenised")
+        if self.task in ("demo", "demo-headline") and self.tokeniser != "none":
+            raise ValueError(f"`tokeniser` must be none with task {self.task}, whose text is tokenised")
         if self.normalise_punctuation and self.tokeniser == "none":
             raise ValueError("`normalise_punctuation` must be false unless `tokeniser` is moses")
         if 0 < self.max_ratio < 1:
             raise ValueError("`max_ratio` must be 0 or at least 1: below 1 no pair is left")
+        if self.of_images and self.max_ratio:
+            raise ValueError("`max_ratio` must be 0 with images, which have no words")
         return self
+
+    @property
+    def of_images(self) -> bool:
+        """Whether sources are images."""
+        return self.task in OF_IMAGES
 
 
 class PrepareSettings(TextSettings):
@@ -76,7 +103,9 @@ class PrepareSettings(TextSettings):
     """Folder of the task's files, a .tar, .tar.gz or .tgz of it, or the URL of such an archive, any that
     fsspec opens. multi30k: train, val and test_2016_flickr, ``.lc.norm.tok.LANGUAGE`` for tokeniser none,
     ``.LANGUAGE`` (raw) for moses. europarl: NAME.train, NAME.validation and NAME.test, ``.LANGUAGE``. Either
-    with or without ``.gz``. iwslt14: WIT3's de-en.tgz. tsv: the training file, instead of train."""
+    with or without ``.gz``. iwslt14: WIT3's de-en.tgz. tsv: the training file, instead of train. headline:
+    that, or a folder with train.article.txt, train.title.txt, likewise valid and test, whose several
+    references are test.title*.txt. captioning: a file in Karpathy's split format, or a folder of COCO's."""
     input_sha256: str | None = None
     """sha256 of the file that input names, compared before it is read; a URL needs it. [hexadecimal]"""
     train: Path | None = None
@@ -86,6 +115,8 @@ class PrepareSettings(TextSettings):
     """The development text, likewise."""
     test: Path | None = None
     """The test text, likewise."""
+    features: Path | None = None
+    """Task captioning: the images' features, the folder that workflows/extract_features.py wrote."""
     max_line_bytes: int = Field(MAX_LINE_BYTES, ge=1)
     """A longer line is an error; a file without line ends would fill the memory. [bytes]"""
     num_workers: int | None = Field(None, ge=0)
@@ -106,14 +137,16 @@ class PrepareSettings(TextSettings):
         given = [name for name in SPLITS if getattr(self, name) is not None]
         if self.task in WITH_INPUT and self.input is None:
             raise ValueError(f"`input` must be given with task {self.task}")
-        if self.input is not None and self.task in ("demo", "files"):
+        if self.input is not None and self.task.startswith(("demo", "files")):
             raise ValueError(f"`input` must be left out with task {self.task}")
         if self.task == "files" and len(given) < len(SPLITS):
             raise ValueError("`train`, `dev` and `test` must all be given with task files")
-        if given and self.task not in ("files", "tsv"):
-            raise ValueError(f"`{given[0]}` must be left out unless `task` is files or tsv")
-        if self.task == "tsv" and (self.train is None) == (self.input is None):
-            raise ValueError("`train` or else `input` must be given with task tsv")
+        if given and self.task not in ("files", *TABBED):
+            raise ValueError(f"`{given[0]}` must be left out with task {self.task}")
+        if self.task in TABBED and (self.train is None) == (self.input is None):
+            raise ValueError(f"`train` or else `input` must be given with task {self.task}")
+        if (self.features is not None) != (self.task == "captioning"):
+            raise ValueError("`features` must be given with task captioning, and with no other")
         if self.input_sha256 is not None and self.input is None:
             raise ValueError("`input_sha256` must be left out without `input`")
         if self.input_sha256 is None and is_url(self.input or ""):
@@ -153,6 +186,14 @@ def task_defaults(given: Mapping[str, object]) -> dict[str, object]:
             return {"tokeniser": "moses"}
         case "tsv":
             return {"max_ratio": 9.0}
+        case "headline":  # a headline is short, whatever it sums up
+            return {"max_ratio": 0.0, "max_length": 100}
+        case "demo-headline":
+            return {"min_count": 1, "max_ratio": 0.0, "max_length": 100}
+        case "captioning":  # Dai et al. 2018, section 6.1: words seen five times
+            return {"min_count": 5, "max_ratio": 0.0}
+        case "demo-captioning":
+            return {"min_count": 1, "max_ratio": 0.0}
         case _:
             return {}
 

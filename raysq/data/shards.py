@@ -1,7 +1,9 @@
 """Prepared data: memory-mapped Arrow shards, two vocabularies and the manifest that lists them.
 
 A shard is an Arrow IPC file, uncompressed, whose record batches hold ``source`` and ``target``
-(list<int32>, word ids without specials) beside the text they came from. Nothing is copied on reading.
+(list<int32>, word ids without specials) beside the text they came from. Nothing is copied on reading. Where
+sources have several references, ``group`` numbers the sources. An image's source is its row in the folder's
+feature store, its text its name.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pydantic import ValidationError
 from raysq.config import Config, UserError
 from raysq.data.corpus import SPLITS, DropReason, Fingerprint, SplitName, sha256_of
 from raysq.data.vocabulary import Vocabulary
+from raysq.images.store import FeatureStore
 
 FORMAT = 1
 """Raised when a folder written before can no longer be read."""
@@ -27,8 +30,10 @@ MANIFEST = "manifest.json"
 SOURCE_VOCABULARY, TARGET_VOCABULARY = "vocabulary.source.txt", "vocabulary.target.txt"
 ROWS_PER_BATCH = 4096
 """Rows of a record batch; preparing holds that many lines in memory."""
-Vocabularies = tuple[Vocabulary, Vocabulary]
-"""Source and target."""
+FEATURES = "features"
+"""Folder with the feature store of the images."""
+Encode = Callable[[str], "np.ndarray | list[int]"]
+"""A line of words with single spaces to ids."""
 SCHEMA = pa.schema(
     [
         ("source", pa.list_(pa.int32())),
@@ -37,6 +42,9 @@ SCHEMA = pa.schema(
         ("target_text", pa.string()),
     ]
 )
+
+
+GROUPED = SCHEMA.append(pa.field("group", pa.int64()))
 
 
 class FileRecord(Config):
@@ -48,6 +56,17 @@ class FileRecord(Config):
     """Of its content."""
 
 
+class FeatureRecord(Config):
+    """The features of images: which ones a policy reads."""
+
+    size: int
+    """F"""
+    encoder: str
+    """Digest of what made them: the encoder's weights and how it is given an image."""
+    digest: str
+    """Of the whole store."""
+
+
 class SplitRecord(Config):
     """What became of one split."""
 
@@ -57,6 +76,8 @@ class SplitRecord(Config):
     """Pairs kept."""
     held_out: int = 0
     """Pairs given to dev instead."""
+    sources: int | None = None
+    """Sources of the pairs, where several references of one follow each other."""
     dropped: dict[DropReason, int]
     """Pairs left out, by reason; dev and test keep every one."""
     blank: dict[str, int]
@@ -87,7 +108,11 @@ class Manifest(Config):
     vocabulary_sizes: dict[str, int]
     """V by side, specials counted."""
     files: dict[str, FileRecord]
-    """Every file of the folder but the manifest."""
+    """Every file of the folder but the manifest, and the manifest of the images' features."""
+    grouped: bool = False
+    """Whether sources have several references: dev and test decode each once."""
+    features: FeatureRecord | None = None
+    """What the sources are, where they are images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +125,11 @@ class _Chunk:
     target_offsets: np.ndarray
     source_text: Any
     target_text: Any
+    group: np.ndarray | None
 
     @classmethod
     def of(cls, batch: Any) -> _Chunk:
+        grouped = "group" in batch.schema.names
         source, target = batch.column("source"), batch.column("target")
         return cls(
             source.values.to_numpy(zero_copy_only=True),
@@ -111,24 +138,53 @@ class _Chunk:
             target.offsets.to_numpy(zero_copy_only=True),
             batch.column("source_text"),
             batch.column("target_text"),
+            batch.column("group").to_numpy(zero_copy_only=True) if grouped else None,
         )
 
 
 class Split:
-    """The pairs of a split by position, over all its shards. Arrays are read-only views of the files."""
+    """The examples of a split by position, over all its shards. Arrays are read-only views of the files.
 
-    def __init__(self, shards: Iterable[Path], target_vocabulary_size: int) -> None:
+    An example is a pair, or (``by_source``) a source with the first of its references.
+    """
+
+    def __init__(
+        self,
+        shards: Iterable[Path],
+        target_vocabulary_size: int,
+        *,
+        by_source: bool = False,
+        features: FeatureStore | None = None,
+    ) -> None:
         self._target_vocabulary_size = target_vocabulary_size
+        self.features = features
+        """Of the images that the sources are."""
         readers = [pa.ipc.open_file(pa.memory_map(str(path))) for path in shards]
         self._chunks = [_Chunk.of(r.get_batch(k)) for r in readers for k in range(r.num_record_batches)]
         sizes = [len(chunk.source_text) for chunk in self._chunks]
         self._starts = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))
+        self._groups = self._read_groups()
+        self._by_source = by_source and self._groups is not None
+
+    def _read_groups(self) -> np.ndarray | None:
+        """[sources + 1] where the pairs of each source start and the last ones end; None: one pair each."""
+        parts = [chunk.group for chunk in self._chunks if chunk.group is not None]
+        if not parts:
+            return None
+        groups = np.concatenate(parts)
+        return np.append(np.flatnonzero(np.diff(groups, prepend=groups[0] - 1)), len(groups))
 
     def __len__(self) -> int:
+        if self._by_source:
+            assert self._groups is not None
+            return len(self._groups) - 1
         return int(self._starts[-1])
 
     def source(self, i: int) -> np.ndarray:
-        """int32 ids of the source words, no specials added. Raises IndexError outside [0, len)."""
+        """int32 ids of the source words, no specials added; of an image its row in the feature store.
+
+        Raises IndexError outside [0, len).
+        """
         chunk, row = self._locate(i)
         return chunk.source[chunk.source_offsets[row] : chunk.source_offsets[row + 1]]
 
@@ -147,15 +203,24 @@ class Split:
         chunk, row = self._locate(i)
         return chunk.target_text[row].as_py()
 
+    def references(self, i: int) -> list[np.ndarray]:
+        """int32 ids of the targets of the example's source, the example's own first."""
+        rows = self._pairs_of(i)
+        return [chunk.target[chunk.target_offsets[k] : chunk.target_offsets[k + 1]] for chunk, k in rows]
+
+    def reference_texts(self, i: int) -> list[str]:
+        """Words of the targets of the example's source, unknown ones too; the example's own first."""
+        return [chunk.target_text[row].as_py() for chunk, row in self._pairs_of(i)]
+
     @cached_property
     def source_lengths(self) -> np.ndarray:
         """[len] int32, words of each source."""
-        return _lengths(chunk.source_offsets for chunk in self._chunks)
+        return self._of_examples(_lengths(chunk.source_offsets for chunk in self._chunks))
 
     @cached_property
     def target_lengths(self) -> np.ndarray:
         """[len] int32, words of each target."""
-        return _lengths(chunk.target_offsets for chunk in self._chunks)
+        return self._of_examples(_lengths(chunk.target_offsets for chunk in self._chunks))
 
     @cached_property
     def target_word_counts(self) -> np.ndarray:
@@ -166,10 +231,29 @@ class Split:
         return counts
 
     def _locate(self, i: int) -> tuple[_Chunk, int]:
+        return self._locate_pair(self._pair(i))
+
+    def _pair(self, i: int) -> int:
+        """Place of an example's own pair among all pairs."""
         if not 0 <= i < len(self):
-            raise IndexError(f"pair {i} of a split of {len(self)}")
-        k = int(np.searchsorted(self._starts, i, side="right")) - 1
-        return self._chunks[k], int(i - self._starts[k])
+            raise IndexError(f"example {i} of a split of {len(self)}")
+        return int(self._groups[i]) if self._by_source and self._groups is not None else i
+
+    def _pairs_of(self, i: int) -> list[tuple[_Chunk, int]]:
+        """Every pair of an example's source, its own first."""
+        own = self._pair(i)
+        pairs = [own]
+        if self._groups is not None:
+            group = int(np.searchsorted(self._groups, own, side="right")) - 1
+            pairs += [p for p in range(self._groups[group], self._groups[group + 1]) if p != own]
+        return [self._locate_pair(pair) for pair in pairs]
+
+    def _locate_pair(self, pair: int) -> tuple[_Chunk, int]:
+        k = int(np.searchsorted(self._starts, pair, side="right")) - 1
+        return self._chunks[k], int(pair - self._starts[k])
+
+    def _of_examples(self, of_pairs: np.ndarray) -> np.ndarray:
+        return of_pairs[self._groups[:-1]] if self._by_source and self._groups is not None else of_pairs
 
 
 @dataclass(frozen=True)
@@ -177,7 +261,8 @@ class Preparation:
     """How text became ids: what a model needs besides its parameters, and what every stage folder keeps."""
 
     manifest: Manifest
-    source_vocabulary: Vocabulary
+    source_vocabulary: Vocabulary | None
+    """None where the sources are images."""
     target_vocabulary: Vocabulary
 
     @classmethod
@@ -188,20 +273,23 @@ class Preparation:
             UserError: one is missing, damaged or of another format.
         """
         manifest = read_manifest(folder)
-        source, target = (Vocabulary.load(folder / name) for name in (SOURCE_VOCABULARY, TARGET_VOCABULARY))
-        return cls(manifest, source, target)
+        source = None if manifest.features else Vocabulary.load(folder / SOURCE_VOCABULARY)
+        return cls(manifest, source, Vocabulary.load(folder / TARGET_VOCABULARY))
 
     def save(self, folder: Path) -> None:
-        """Write both vocabularies and then the manifest."""
+        """Write the vocabularies and then the manifest."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.source_vocabulary.save(folder / SOURCE_VOCABULARY)
+        if self.source_vocabulary is not None:
+            self.source_vocabulary.save(folder / SOURCE_VOCABULARY)
         self.target_vocabulary.save(folder / TARGET_VOCABULARY)
         (folder / MANIFEST).write_text(self.manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     @property
     def vocabulary_digests(self) -> dict[str, str]:
-        """sha256 of both vocabularies: equal digests, equal ids."""
-        return {"source": self.source_vocabulary.digest, "target": self.target_vocabulary.digest}
+        """sha256 of both vocabularies, of images that of their encoder: equal digests, equal meaning."""
+        features, words = self.manifest.features, self.source_vocabulary
+        source = features.encoder if features is not None else words.digest if words is not None else ""
+        return {"source": source, "target": self.target_vocabulary.digest}
 
 
 @dataclass(frozen=True)
@@ -229,7 +317,16 @@ class Corpus:
                 raise UserError(f"{path} is {found}: {_prepare_again(folder)}")
         try:
             size = len(preparation.target_vocabulary)
-            splits = {s: Split([folder / name for name in manifest.splits[s].shards], size) for s in SPLITS}
+            features = FeatureStore.load(folder / FEATURES) if manifest.features else None
+            splits = {
+                split: Split(
+                    [folder / name for name in manifest.splits[split].shards],
+                    size,
+                    by_source=split != "train",
+                    features=features,
+                )
+                for split in SPLITS
+            }
         except (OSError, pa.ArrowInvalid) as error:
             raise UserError(f"a shard is damaged ({error}): {_prepare_again(folder)}") from error
         return cls(folder, preparation, splits)
@@ -240,8 +337,8 @@ class Corpus:
         return self.preparation.manifest
 
     @property
-    def source_vocabulary(self) -> Vocabulary:
-        """Words of the source."""
+    def source_vocabulary(self) -> Vocabulary | None:
+        """Words of the source; None where it is an image."""
         return self.preparation.source_vocabulary
 
     @property
@@ -303,9 +400,11 @@ def write_shards(
     folder: Path,
     split: SplitName,
     pairs: Iterator[tuple[str, str]],
-    vocabularies: Vocabularies,
+    encoders: tuple[Encode, Encode],
     rows_per_shard: int,
     update_digest: Callable[[bytes], None],
+    *,
+    grouped: bool = False,
 ) -> tuple[str, ...]:
     """Write the shards of a split and return their names.
 
@@ -313,28 +412,50 @@ def write_shards(
         folder: where to.
         split: which names the files.
         pairs: source and target words of each pair, with single spaces.
-        vocabularies: for the ids.
+        encoders: words to ids, of source and target.
         rows_per_shard: pairs in a file.
         update_digest: is given the text in order, however it is cut.
+        grouped: consecutive pairs of one source are its references.
     """
     names: list[str] = []
+    numbers = _Groups() if grouped else None
     while first := list(islice(pairs, 1)):
         names.append(f"{split}-{len(names):05d}.arrow")
         of_shard = islice(chain(first, pairs), rows_per_shard)
-        with pa.OSFile(str(folder / names[-1]), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+        schema = GROUPED if grouped else SCHEMA
+        with pa.OSFile(str(folder / names[-1]), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             while rows := list(islice(of_shard, ROWS_PER_BATCH)):
-                writer.write_batch(_record_batch(rows, vocabularies))
+                writer.write_batch(_record_batch(rows, encoders, numbers))
                 update_digest("".join(f"{source}\n{target}\n" for source, target in rows).encode())
     return tuple(names)
 
 
-def _record_batch(rows: list[tuple[str, str]], vocabularies: Vocabularies) -> Any:
+class _Groups:
+    """Numbers the sources of consecutive pairs."""
+
+    def __init__(self) -> None:
+        self._number = -1
+        self._source: str | None = None
+
+    def __call__(self, source: str) -> int:
+        if source != self._source:
+            self._number, self._source = self._number + 1, source
+        return self._number
+
+
+def _record_batch(
+    rows: list[tuple[str, str]], encoders: tuple[Encode, Encode], numbers: _Groups | None
+) -> Any:
     texts = list(zip(*rows, strict=True))
-    ids = [
-        pa.array([vocabulary.encode(line.split()) for line in lines], pa.list_(pa.int32()))
-        for vocabulary, lines in zip(vocabularies, texts, strict=True)
+    columns = [
+        pa.array([encode(line) for line in lines], pa.list_(pa.int32()))
+        for encode, lines in zip(encoders, texts, strict=True)
     ]
-    return pa.record_batch([*ids, *(pa.array(lines, pa.string()) for lines in texts)], schema=SCHEMA)
+    columns += [pa.array(lines, pa.string()) for lines in texts]
+    if numbers is None:
+        return pa.record_batch(columns, schema=SCHEMA)
+    groups = pa.array([numbers(source) for source in texts[0]], pa.int64())
+    return pa.record_batch([*columns, groups], schema=GROUPED)
 
 
 def _lengths(offsets: Iterable[np.ndarray]) -> np.ndarray:

@@ -39,6 +39,8 @@ def line_tokeniser(settings: TextSettings, side: Literal["source", "target"]) ->
     Raises:
         UserError: Moses knows nothing of the language.
     """
+    if side == "source" and settings.of_images:
+        return lambda name: [name]
     language = settings.source_language if side == "source" else settings.target_language
     moses = settings.tokeniser == "moses"
     tokenise = moses_tokeniser(language, settings.normalise_punctuation) if moses else split_words

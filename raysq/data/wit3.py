@@ -64,6 +64,11 @@ class Wit3Text:
     max_line_bytes: int = MAX_LINE_BYTES
     """A longer line is an error."""
 
+    @property
+    def grouped(self) -> bool:
+        """No sentence has several references."""
+        return False
+
     def pairs(self, split: SplitName) -> Iterator[tuple[str, str]]:
         """Untokenised pairs of train or test; dev has none of its own."""
         if split == "train":

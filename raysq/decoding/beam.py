@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from raysq import kernels
-from raysq.models import Seq2Seq
+from raysq.models import EncoderDecoder
 from raysq.models.products import rows_at_once, slices
 from raysq.types import BOS, EOS, Memory
 
@@ -44,7 +44,7 @@ class _Finished:
 
 @torch.no_grad()
 def beam_search(
-    policy: Seq2Seq,
+    policy: EncoderDecoder,
     memory: Memory,
     *,
     beam_size: int = 5,

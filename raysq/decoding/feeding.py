@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from raysq.decoding.sampling import inverse_cdf, shift_right
-from raysq.models import Seq2Seq
+from raysq.models import EncoderDecoder
 from raysq.types import Memory
 
 
 @torch.no_grad()
 def mixed_inputs(
-    policy: Seq2Seq,
+    policy: EncoderDecoder,
     memory: Memory,
     references: Tensor,
     mask: Tensor,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from raysq import kernels
 from raysq.kernels import STRETCH
-from raysq.models import Seq2Seq
+from raysq.models import EncoderDecoder
 from raysq.types import BOS, EOS, PAD, Memory, Samples
 
 Choice: TypeAlias = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -23,7 +23,7 @@ gives their next tokens [K] and the log-probabilities [K] under which these were
 
 @torch.no_grad()
 def sample(
-    policy: Seq2Seq,
+    policy: EncoderDecoder,
     memory: Memory,
     uniforms: Tensor,
     *,
@@ -82,7 +82,7 @@ def sample(
     )
 
 
-def ancestral(policy: Seq2Seq, uniforms: Tensor, temperature: float = 1.0) -> Choice:
+def ancestral(policy: EncoderDecoder, uniforms: Tensor, temperature: float = 1.0) -> Choice:
     """The policy's own choice: y_t ~ softmax(logits / temperature), by uniforms [M, T]."""
 
     readout = policy.output.readout(exact=False)
@@ -96,7 +96,7 @@ def ancestral(policy: Seq2Seq, uniforms: Tensor, temperature: float = 1.0) -> Ch
     return choose
 
 
-def greedy(policy: Seq2Seq, memory: Memory, max_length: int) -> Samples:
+def greedy(policy: EncoderDecoder, memory: Memory, max_length: int) -> Samples:
     """The likeliest token at every step, one sequence per row of ``memory``; no log-probabilities."""
     M = memory.hidden.shape[0]
     nothing = torch.empty(M, max_length, device=memory.hidden.device)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from raysq.decoding.sampling import Choice, inverse_cdf
-from raysq.models import Seq2Seq
+from raysq.models import EncoderDecoder
 from raysq.rewards.base import PackedReferences, RewardFunction
 from raysq.types import EOS, FIRST_ACTION, PAD, UNK
 
@@ -63,7 +63,9 @@ class Tilt:
         )
 
 
-def tilted(policy: Seq2Seq, tilt: Tilt, uniforms: Tensor, by_policy: Tensor, by_reward: Tensor) -> Choice:
+def tilted(
+    policy: EncoderDecoder, tilt: Tilt, uniforms: Tensor, by_policy: Tensor, by_reward: Tensor
+) -> Choice:
     """Draws from softmax([by_policy] log pi + [by_reward] tilt) over the actions; by neither it is uniform.
 
     Logits are computed where ``by_policy`` is True alone, rewards where ``by_reward`` is. It gives the

@@ -3,13 +3,17 @@
 from typing import Literal
 
 from raysq.models.baseline import StepBaseline
-from raysq.models.seq2seq import OutputLayer, Readout, Seq2Seq, State
+from raysq.models.encoder_decoder import EncoderDecoder, OutputLayer, Readout, State
+from raysq.models.nic import Captioner
+from raysq.models.seq2seq import Seq2Seq
 
 CriticForm = Literal["critic", "oracle"]
 """A critic of actor-critic, or the soft-Q oracle of VAML (with a policy's attention, and dropout)."""
 
 __all__ = [
+    "Captioner",
     "CriticForm",
+    "EncoderDecoder",
     "OutputLayer",
     "Readout",
     "Seq2Seq",

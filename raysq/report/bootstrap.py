@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 
-from raysq.types import SPECIALS, UNK
+from raysq.metrics.references import without_unknown
 
 DRAWS = 1000
 _SEED = 12345  # sacreBLEU's
@@ -36,15 +36,12 @@ class Bootstrap:
     """Draws of the sentences of one test set; counts of a system are taken once.
 
     Args:
-        references: tokenised, one a sentence. An unknown word in them matches nothing.
+        references: tokenised, one line a source: several are parted by tabulators. An unknown word in them
+            matches nothing.
     """
 
     def __init__(self, references: Sequence[str]) -> None:
-        unknown = SPECIALS[UNK]
-        self._references = [
-            " ".join("<unk:reference>" if word == unknown else word for word in line.split())
-            for line in references
-        ]
+        self._references = [line.split("\t") for line in references]
         n = len(references)
         drawn = np.random.default_rng(_SEED).choice(n, size=(DRAWS, n), replace=True)
         self._weights = np.stack([np.ones(n), *(np.bincount(row, minlength=n) for row in drawn)])
@@ -75,8 +72,8 @@ class Bootstrap:
         """[sentences, 10] lengths, matching n-grams and n-grams of each sentence."""
         metric = BLEU(tokenize="none", smooth_method="none", force=True, effective_order=True)
         rows = []
-        for hypothesis, reference in zip(hypotheses, self._references, strict=True):
-            score = metric.sentence_score(hypothesis, [reference])
+        for hypothesis, of_one in zip(hypotheses, without_unknown(hypotheses, self._references), strict=True):
+            score = metric.sentence_score(hypothesis, of_one)
             rows.append([score.sys_len, score.ref_len, *score.counts, *score.totals])
         return np.array(rows, float)
 

@@ -220,7 +220,7 @@ def _references(found: SpaceResults, data_dir: str | None, given: Mapping[str, C
             )
         return None
     split = corpus.splits["test"]
-    return [split.target_text(i) for i in range(len(split))]
+    return ["\t".join(split.reference_texts(i)) for i in range(len(split))]
 
 
 def _tagged(tags: Mapping[str, str], prefix: str) -> dict[str, str]:

@@ -157,7 +157,7 @@ class SpaceResults:
     """As notes name it."""
     trials: list[TrialRow]
     references: list[str] | None = None
-    """Of the test split, one a sentence."""
+    """Of the test split, a line for each source: several are parted by tabulators."""
     unfinished: bool = False
     """Whether the sweep goes on, or was interrupted."""
     run_id: str | None = None

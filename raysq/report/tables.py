@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from raysq.config import as_typed
+from raysq.metrics import NAMES
 from raysq.report.formats import NONE, Cell, Column, Table
 from raysq.report.groups import Group, axes_of
 from raysq.report.papers import PaperRow, PaperTable, Published
@@ -13,12 +14,7 @@ from raysq.report.rows import SpaceResults
 from raysq.report.summary import Summary
 from raysq.sweep.space import Space
 
-METRICS = {
-    "bleu": "BLEU",
-    "sample_bleu": "sample BLEU",
-    "greedy_bleu": "greedy BLEU",
-    "rouge_l": "ROUGE-L",
-}
+METRICS = NAMES | {"sample_bleu": "sample BLEU", "greedy_bleu": "greedy BLEU"}
 """What people call a score."""
 
 

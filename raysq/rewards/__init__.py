@@ -1,9 +1,9 @@
 """Rewards: payoffs of every prefix of a sequence, compiled, with plain twins; and who scores the samples.
 
-A reward trains, a metric reports: corpus BLEU is in ``raysq.evaluation``.
+A reward trains, a metric reports: corpus BLEU is in ``raysq.metrics``.
 """
 
-from raysq.rewards.base import ExtensionRewards, PackedReferences, RewardFunction, pack
+from raysq.rewards.base import ExtensionRewards, OwnReference, PackedReferences, RewardFunction, pack
 from raysq.rewards.bleu import BleuVariant, SentenceBleu, prefix_bleu
 from raysq.rewards.edit import EditDistance, Hamming
 from raysq.rewards.rouge import Rouge
@@ -15,6 +15,7 @@ __all__ = [
     "ExtensionRewards",
     "Hamming",
     "LocalScorer",
+    "OwnReference",
     "PackedReferences",
     "PendingRewards",
     "RewardFunction",

@@ -96,6 +96,16 @@ class PackedReferences:
         """[N] words of each hypothesis' first reference, the pair's own: T*."""
         return np.diff(self.offsets)[self.starts[:-1]]
 
+    def own(self) -> PackedReferences:
+        """Each hypothesis' first reference alone, the pair's own."""
+        if len(self.starts) == len(self.offsets):  # there are no others
+            return self
+        lengths = self.own_lengths
+        offsets = _running_total(lengths)
+        first_tokens = self.offsets[self.starts[:-1]]
+        places = np.repeat(first_tokens - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return PackedReferences(self.tokens[places], offsets, np.arange(len(offsets)))
+
     def between(self, first: int, last: int) -> PackedReferences:
         """The references of hypotheses ``first .. last - 1``; the tokens are shared, not copied."""
         starts = self.starts[first : last + 1]
@@ -103,6 +113,29 @@ class PackedReferences:
         return PackedReferences(
             self.tokens[offsets[0] : offsets[-1]], offsets - offsets[0], starts - starts[0]
         )
+
+
+@dataclass(frozen=True, slots=True)
+class OwnReference:
+    """A reward against the pair's own reference alone, whatever others there are; a ``RewardFunction``."""
+
+    function: RewardFunction
+
+    def prefix_scores(
+        self, hypotheses: NDArray[np.int32], lengths: NDArray[np.int64], references: PackedReferences
+    ) -> NDArray[np.float64]:
+        """Payoffs [N, T] of every prefix."""
+        return self.function.prefix_scores(hypotheses, lengths, references.own())
+
+    def empty_score(self, references: PackedReferences) -> NDArray[np.float64]:
+        """Payoff of nothing [N]."""
+        return self.function.empty_score(references.own())
+
+    def extension_rewards(
+        self, prefixes: NDArray[np.int32], lengths: NDArray[np.int64], references: PackedReferences
+    ) -> ExtensionRewards:
+        """What each word would earn next."""
+        return self.function.extension_rewards(prefixes, lengths, references.own())
 
 
 def pack(references: Sequence[Sequence[ArrayLike]]) -> PackedReferences:
@@ -142,8 +175,9 @@ def word_ids(values: ArrayLike, name: str, num_axes: int) -> NDArray[np.int32]:
     return np.ascontiguousarray(array, dtype=np.int32)
 
 
-def _running_total(counts: list[int]) -> NDArray[np.int64]:
+def _running_total(counts: ArrayLike) -> NDArray[np.int64]:
     """0 and the cumulative sums of ``counts``."""
-    total = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=total[1:])
+    each = np.asarray(counts, np.int64)
+    total = np.zeros(len(each) + 1, np.int64)
+    np.cumsum(each, out=total[1:])
     return total

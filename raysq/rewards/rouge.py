@@ -18,9 +18,9 @@ Lin (2004). For the prefix y_{1:t} and a reference y* of T* words, counted witho
       F_n = 2 P_n R_n / (P_n + R_n + 1e-8) = 2 m_n / (c_n + c*_n + 1e-8 c_n c*_n / m_n)
       F_L = L (t^2 + T*^2) / (t^3 + T*^3)
 
-The sum F_1 + F_2 + F_L lies in [0, 3]. With several references the best one counts, for the sum too. Without
-a match, hence with an empty hypothesis or reference, F = 0. An unk that matches nothing is still a word: it
-counts in c_n, t and T*, in sets once.
+The sum F_1 + F_2 + F_L lies in [0, 3]. With several references the best one counts, for the sum too, or the
+mean over them (``over``). Without a match, hence with an empty hypothesis or reference, F = 0. An unk that
+matches nothing is still a word: it counts in c_n, t and T*, in sets once.
 
 Departures:
 1. The package adds 1e-12 to two denominators of F_L; here there is nothing to divide by zero (below 1e-10).
@@ -52,6 +52,7 @@ from raysq.types import PAD
 
 RougeScore = Literal["rouge_1", "rouge_2", "rouge_l", "sum"]
 RougeVariant = Literal["rouge155", "pltrdy_021"]
+RougeOver = Literal["best", "mean"]
 _WEIGHTS: dict[RougeScore, tuple[float, float, float]] = {
     "rouge_1": (1, 0, 0),
     "rouge_2": (0, 1, 0),
@@ -67,6 +68,8 @@ class Rouge(Config):
     """Which F: of words, of pairs of words, of the longest common subsequence, or the sum of the three."""
     variant: RougeVariant = "rouge155"
     """The definition of ROUGE-1.5.5, or the one of the package rouge 0.2.1 (n-grams as sets, F_L biased)."""
+    over: RougeOver = "best"
+    """Whether the best of several references counts, or the mean over them."""
     match_unknown: bool = False
     """Whether unk matches unk; otherwise it matches nothing."""
 
@@ -77,7 +80,9 @@ class Rouge(Config):
         if not self.match_unknown:
             references = without_unknown(references)
         arguments = kernel_arguments(hypotheses, "hypotheses", lengths, references)
-        return rouge_prefix_kernel(*arguments, self._weights(), self.variant == "pltrdy_021")
+        return rouge_prefix_kernel(
+            *arguments, self._weights(), self.variant == "pltrdy_021", self.over == "mean"
+        )
 
     def empty_score(self, references: PackedReferences) -> NDArray[np.float64]:
         """F of nothing [N]: 0."""
@@ -101,7 +106,8 @@ class Rouge(Config):
             inside = np.arange(ids.shape[1]) < num_words[:, None]
             listed = np.concatenate((listed, np.where(inside, ids, PAD)), axis=1)
         words = candidates(listed)
-        return earned(words, rouge_extension_kernel(*arguments, words, self._weights(), sets))
+        mean = self.over == "mean"
+        return earned(words, rouge_extension_kernel(*arguments, words, self._weights(), sets, mean))
 
     def _weights(self) -> NDArray[np.float64]:
         """[3] of F_1, F_2 and F_L in the score."""
@@ -117,11 +123,13 @@ def rouge_prefix_kernel(
     starts: NDArray[np.int64],
     weights: NDArray[np.float64],
     sets: bool,
+    mean: bool,
 ) -> NDArray[np.float64]:
-    """F [N, T] of every prefix of hypotheses [N, T], the best of the references; checks nothing."""
+    """F [N, T] of every prefix of hypotheses [N, T], best or mean of the references; checks nothing."""
     N, T = hypotheses.shape
     scores = np.zeros((N, T))
     for i in range(N):
+        R = starts[i + 1] - starts[i]
         for r in range(starts[i], starts[i + 1]):
             reference = tokens[offsets[r] : offsets[r + 1]]
             totals = _totals(reference, sets)
@@ -129,7 +137,7 @@ def rouge_prefix_kernel(
             for t in range(lengths[i]):
                 _add_word(counts, row, hypotheses[i], t, reference, sets)
                 score = _rouge(counts, row, t + 1, totals, weights, sets)
-                scores[i, t] = max(scores[i, t], score)
+                scores[i, t] = _with_reference(scores[i, t], score, R, mean)
         if lengths[i] > 0:
             scores[i, lengths[i] :] = scores[i, lengths[i] - 1]
     return scores
@@ -145,6 +153,7 @@ def rouge_extension_kernel(
     words: NDArray[np.int32],
     weights: NDArray[np.float64],
     sets: bool,
+    mean: bool,
 ) -> NDArray[np.float64]:
     """What each of ``words`` [N, K] would earn after prefixes [N, T]; checks nothing."""
     N, K = words.shape
@@ -154,13 +163,15 @@ def rouge_extension_kernel(
         extended = np.empty(n + 1, np.int32)
         extended[:n] = prefixes[i, :n]
         before = 0.0
+        R = starts[i + 1] - starts[i]
         for r in range(starts[i], starts[i + 1]):
             reference = tokens[offsets[r] : offsets[r + 1]]
             totals = _totals(reference, sets)
             counts, row = np.zeros((2, 2), np.int64), np.zeros(len(reference) + 1, np.int64)
             for t in range(n):
                 _add_word(counts, row, extended, t, reference, sets)
-            before = max(before, _rouge(counts, row, n, totals, weights, sets))
+            score = _rouge(counts, row, n, totals, weights, sets)
+            before = _with_reference(before, score, R, mean)
             new_counts, new_row = counts.copy(), row.copy()
             for k in range(K):
                 new_counts[:] = counts
@@ -168,9 +179,15 @@ def rouge_extension_kernel(
                 extended[n] = words[i, k]
                 _add_word(new_counts, new_row, extended, n, reference, sets)
                 score = _rouge(new_counts, new_row, n + 1, totals, weights, sets)
-                rewards[i, k] = max(rewards[i, k], score)
+                rewards[i, k] = _with_reference(rewards[i, k], score, R, mean)
         rewards[i] -= before
     return rewards
+
+
+@numba.njit(cache=True, nogil=True)
+def _with_reference(so_far: float, score: float, num_references: int, mean: bool) -> float:
+    """The best or the mean of the references so far, one more included; it begins at 0."""
+    return so_far + score / num_references if mean else max(so_far, score)
 
 
 @numba.njit(cache=True, nogil=True)

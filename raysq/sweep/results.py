@@ -27,7 +27,7 @@ def last_score(plan: TrialPlan) -> float | None:
     spec = plan.judged.spec
     if not (spec.folder / RESULT).exists() or read_result(spec.folder)["state"] != "finished":
         return None
-    name = f"dev/{spec.algorithm.selection[0]}"
+    name = f"dev/{spec.algorithm.selection_by(plan.config.decoding.scoring)[0]}"
     records = journal.read(spec.folder / "journal.jsonl")[0]
     return next((record.metrics[name] for record in reversed(records) if name in record.metrics), None)
 

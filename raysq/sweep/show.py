@@ -21,6 +21,15 @@ from raysq.sweep.space import Space
 from raysq.training.journal import Record
 
 HOUR = 3600.0
+COLUMNS = (
+    ("test BLEU", "test", "bleu"),
+    ("test ROUGE", "test", "rouge"),
+    ("test CIDEr", "test", "cider"),
+    ("test sample BLEU", "test", "sample_bleu"),
+    ("dev BLEU", "dev", "bleu"),
+    ("dev ROUGE", "dev", "rouge"),
+)
+"""Heading, split and name of the scores in the table at the end, where a trial has them."""
 
 
 def wide() -> Console:
@@ -104,14 +113,15 @@ def closing_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     axes = list(dict.fromkeys(name for row in rows for name in row["values"]))
     rounds = ["member", "round"] if any("round" in row for row in rows) else []
     table = Table("arm", *axes, "seed", *rounds, "state")
-    for heading in ("test BLEU", "test sample BLEU", "dev BLEU", "updates", "time"):
+    shown = [column for column in COLUMNS if any(column[2] in row.get(column[1], {}) for row in rows)]
+    for heading in (*(column[0] for column in shown), "updates", "time"):
         table.add_column(heading, justify="right")
     for row in rows:
         values = [as_typed(row["values"][name]) if name in row["values"] else "" for name in axes]
         place = [str(row[name]) for name in rounds]
         cells = [row["arm"], *values, str(row["seed"]), *place, row["state"]]
         if "test" in row:
-            scores = (row["test"].get("bleu"), row["test"].get("sample_bleu"), row["dev"].get("bleu"))
+            scores = (row[split].get(name) for _, split, name in shown)
             cells += ["" if score is None else f"{score:.2f}" for score in scores]
             cells += [str(row["updates"]), f"{row['seconds']:.0f} s"]
         table.add_row(*cells)

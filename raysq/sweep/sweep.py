@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from rich.console import Console
@@ -89,10 +89,12 @@ class Sweep:
     def __init__(
         self, space: Space, settings: TuneSettings, places: Places, trials: Trials, device: str
     ) -> None:
-        self.space, self.settings, self.places = space, settings, places
+        self.settings, self.places = settings, places
         self.trials, self.device = trials, device
         self.first = trials.all()
         config = self.first[0][2]
+        by_rouge = config.decoding.scoring == "rouge" and space.metric == "bleu"
+        self.space = replace(space, metric="rouge") if by_rouge else space
         # in this order a mistake about data or MLflow leaves nothing behind
         given = given_data(config, places)
         self.tracker = Tracker(places.tracking_uri, settings.experiment)

@@ -67,36 +67,41 @@ DEMO_JOINT: dict[str, Scalar] = FROM_ACTOR | {
     "target_rate": 0.1,
     "lambda_mle": 0.3,
 }
-DEMO = Task(
-    "demo",
-    generated=True,
-    defaults=_settings(
-        network={
-            "embedding_size": 128,
-            "hidden_size": 128,
-            "critic_attention": "dot",
-            "critic_embedding": "tied",
-            "critic_embedding_range": 0.9,
-        },
-        mle=FROM_SCRATCH,
-        raml=FROM_SCRATCH | FIVE_SEQUENCES,
-        noising=FROM_SCRATCH,
-        alpha_dimt=FROM_SCRATCH | FIVE_SEQUENCES,
-        oracle={"learning_rate": 3e-3, "max_updates": 300, "max_epochs": 100, "evaluate_every": 300}
-        | {"linear_decay": True},
-        vaml=FROM_SCRATCH | FIVE_SEQUENCES,
-        spg=FROM_SCRATCH | {"drop_rate": 0.1},
-        interpolation=FROM_SCRATCH | {"evaluate_every": 80},  # the mixture may change at each
-        scheduled_sampling=FROM_SCRATCH | {"k": 400.0},
-        critic=DEMO_CRITIC,
-        erac=DEMO_JOINT | RELEASED_ENTROPY,
-        ac=DEMO_JOINT | RELEASED_ENTROPY,
-        reinforce_critic=DEMO_JOINT,
-        reinforce=FROM_ACTOR | {"lambda_mle": 0.2},
-        mixer=FROM_ACTOR | {"start_prefix": 13, "updates_per_prefix": 125},
-        mrt=FROM_ACTOR | {"num_samples": 4, "lambda_mle": 0.2},
-    ),
+_DEMO = _settings(
+    network={
+        "embedding_size": 128,
+        "hidden_size": 128,
+        "critic_attention": "dot",
+        "critic_embedding": "tied",
+        "critic_embedding_range": 0.9,
+    },
+    mle=FROM_SCRATCH,
+    raml=FROM_SCRATCH | FIVE_SEQUENCES,
+    noising=FROM_SCRATCH,
+    alpha_dimt=FROM_SCRATCH | FIVE_SEQUENCES,
+    oracle={"learning_rate": 3e-3, "max_updates": 300, "max_epochs": 100, "evaluate_every": 300}
+    | {"linear_decay": True},
+    vaml=FROM_SCRATCH | FIVE_SEQUENCES,
+    spg=FROM_SCRATCH | {"drop_rate": 0.1},
+    interpolation=FROM_SCRATCH | {"evaluate_every": 80},  # the mixture may change at each
+    scheduled_sampling=FROM_SCRATCH | {"k": 400.0},
+    critic=DEMO_CRITIC,
+    erac=DEMO_JOINT | RELEASED_ENTROPY,
+    ac=DEMO_JOINT | RELEASED_ENTROPY,
+    reinforce_critic=DEMO_JOINT,
+    reinforce=FROM_ACTOR | {"lambda_mle": 0.2},
+    mixer=FROM_ACTOR | {"start_prefix": 13, "updates_per_prefix": 125},
+    mrt=FROM_ACTOR | {"num_samples": 4, "lambda_mle": 0.2},
 )
+DEMO = Task("demo", generated=True, defaults=_DEMO)
+_ROUGE = _settings(
+    decoding={"scoring": "rouge"},
+    reward={"name": "rouge", "bleu": "lin_och_all"},  # a workflow's own smoothing of BLEU means nothing here
+)
+"""Headlines are trained by ROUGE-1 + ROUGE-2 + ROUGE-L and chosen by it (Tan et al. 2019)."""
+DEMO_HEADLINE = Task("demo-headline", generated=True, defaults=_DEMO | _ROUGE)
+_CAPTIONS = _settings(decoding={"scoring": "captions", "max_length": 30})
+DEMO_CAPTIONING = Task("demo-captioning", generated=True, defaults=_DEMO | _CAPTIONS)
 SHORT: dict[str, Scalar] = {"max_updates": 2320, "evaluate_every": 290}
 """Multi30k's short schedule of what starts from the actor: 4 epochs."""
 _SHORT_POLICY = SHORT | {"optimizer": "adam", "learning_rate": 3e-5, "batch_size": 50}
@@ -128,8 +133,21 @@ _OTHER_TEXT = _settings(
 EUROPARL = Task("europarl", defaults=_OTHER_TEXT)
 TSV = Task("tsv", defaults=_OTHER_TEXT)
 FILES = Task("files", defaults=_OTHER_TEXT)
+HEADLINE = Task("headline", defaults=_OTHER_TEXT | _ROUGE)
+CAPTIONING = Task("captioning", defaults=_OTHER_TEXT | _CAPTIONS)
 
-TASKS = (DEMO, MULTI30K, EUROPARL, IWSLT14, TSV, FILES)
+TASKS = (
+    DEMO,
+    DEMO_HEADLINE,
+    DEMO_CAPTIONING,
+    MULTI30K,
+    EUROPARL,
+    IWSLT14,
+    TSV,
+    FILES,
+    HEADLINE,
+    CAPTIONING,
+)
 """The registry: every task there is."""
 
 

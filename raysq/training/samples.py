@@ -17,7 +17,7 @@ import torch
 from raysq.algorithms import Algorithm, Networks
 from raysq.algorithms.base import Follower
 from raysq.algorithms.moment import Moment
-from raysq.models import Seq2Seq
+from raysq.models import EncoderDecoder
 from raysq.rewards.base import RewardFunction
 from raysq.rewards.scoring import PendingRewards, RewardScorer
 from raysq.types import Batch, Samples
@@ -50,7 +50,7 @@ class SampleSource(Protocol):
         ...
 
 
-NO_NETWORKS = Networks(policy=cast(Seq2Seq, None))
+NO_NETWORKS = Networks(policy=cast(EncoderDecoder, None))
 """For what is model free: a draw that asks them for anything fails."""
 
 MakeSource: TypeAlias = Callable[[Algorithm, Networks], SampleSource]

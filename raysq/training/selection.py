@@ -19,7 +19,9 @@ class Verdict:
     """The score was no failure."""
 
 
-def judge(progress: Progress, algorithm: Algorithm, score: float, *, fresh: bool, bounded: bool) -> Verdict:
+def judge(
+    progress: Progress, algorithm: Algorithm, scoring: str, score: float, *, fresh: bool, bounded: bool
+) -> Verdict:
     """Take note of a dev score at ``progress.update``; changes ``progress``.
 
     An equal score is no failure. A failure is answered by a decay until the algorithm is exhausted. A score
@@ -29,11 +31,12 @@ def judge(progress: Progress, algorithm: Algorithm, score: float, *, fresh: bool
     Args:
         progress: of the stage.
         algorithm: says which way is up and when it is exhausted.
+        scoring: how text is scored, ``decoding.scoring``.
         score: of the metric that the algorithm selects by.
         fresh: the stage started from a fresh policy, whose first scores are noise: no collapse is seen.
         bounded: the stage has a given number of updates: nothing but divergence ends it sooner.
     """
-    name, mode = algorithm.selection
+    name, mode = algorithm.selection_by(scoring)
     best = _no_worse(score, progress.best_score, mode)
     accepted = _no_worse(score, progress.accepted_score, mode) if algorithm.restores else best
     progress.scores.append([progress.update, score])

@@ -242,12 +242,14 @@ class _StageRun:
     def _evaluate(self) -> None:
         """Score the dev split at this update and act on it, before the checkpoint that records it."""
         started, progress, algorithm = time.monotonic(), self.progress, self.spec.algorithm
+        scoring = self.around.evaluator.decoding.scoring
         self._log_window()
         scores = self._dev_scores()
         verdict = judge(
             progress,
             algorithm,
-            float(scores[algorithm.selection[0]]),
+            scoring,
+            float(scores[algorithm.selection_by(scoring)[0]]),
             fresh=self.spec.policy_from is None,
             bounded=self.spec.updates_of is not None,
         )

@@ -16,7 +16,7 @@ from raysq.algorithms.base import FOLLOWED
 from raysq.algorithms.moment import seeded_generator
 from raysq.config import NetworkConfig, UserError
 from raysq.data.shards import Corpus, Preparation
-from raysq.models import CriticForm, Seq2Seq, StepBaseline
+from raysq.models import Captioner, CriticForm, EncoderDecoder, Seq2Seq, StepBaseline
 from raysq.records import RESULT, StageResultRecord, read_record
 from raysq.training import checkpoint
 from raysq.training.samples import snapshots
@@ -70,10 +70,21 @@ class Progress:
         self.stopped_by, self.scores = "", []
 
 
-def build_policy(corpus: Corpus | Preparation, network: NetworkConfig) -> Seq2Seq:
-    """The policy: reads the source, emits the target."""
+def build_policy(corpus: Corpus | Preparation, network: NetworkConfig) -> EncoderDecoder:
+    """The policy: reads the source, emits the target. Images are read by the captioner NIC."""
+    features, words = corpus.manifest.features, corpus.source_vocabulary
+    if features is not None:
+        return Captioner(
+            features.size,
+            len(corpus.target_vocabulary),
+            embedding_size=network.embedding_size,
+            hidden_size=network.hidden_size,
+            dropout=network.dropout,
+            product_type=_product_type(network),
+        )
+    assert words is not None
     return Seq2Seq(
-        len(corpus.source_vocabulary),
+        len(words),
         len(corpus.target_vocabulary),
         embedding_size=network.embedding_size,
         hidden_size=network.hidden_size,
@@ -148,7 +159,7 @@ def make_networks(
     Moving averages and, with ``max_staleness``, the snapshot that samples come from start as copies.
     """
 
-    def ready(fresh: Seq2Seq, group: Group) -> Seq2Seq:
+    def ready(fresh: EncoderDecoder, group: Group) -> EncoderDecoder:
         parent = parents[group]
         if parent is not None:
             best_update = read_result(parent)["best_update"]

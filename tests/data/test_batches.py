@@ -5,6 +5,7 @@ import torch
 
 from raysq.data.batches import collate, epoch_batches, evaluation_batches
 from raysq.data.shards import SCHEMA, Split
+from raysq.types import EOS
 
 SOURCES = [[4, 5], [6], [7, 8, 9], [], [4]]
 TARGETS = [[5], [6, 7, 3], [8, 8], [9], []]
@@ -115,5 +116,17 @@ def test_collate_refuses_nonsense(split):
         collate(split, np.array([0, 1, 2]), rank=1, world_size=4)
     with pytest.raises(ValueError, match=r"rank 2 is not in \[0, 2\)"):
         collate(split, np.array([0]), rank=2, world_size=2)
-    with pytest.raises(IndexError, match="pair 5 of a split of 5"):
+    with pytest.raises(IndexError, match="example 5 of a split of 5"):
         collate(split, np.array([5]))
+
+
+def test_images_are_their_features(small_captions):
+    split = small_captions.splits["train"]
+    batch = collate(split, np.array([7, 0, 30]), rank=0, world_size=1)
+    assert batch.source.dtype == torch.float32
+    rows = np.array([split.source(i)[0] for i in (7, 0, 30)])
+    assert np.array_equal(batch.source.numpy(), split.features.read(rows.astype(np.int64))[:, None])
+    assert batch.source_mask.tolist() == [[True]] * 3
+    assert [len(references) for references in batch.references] == [3, 3, 3]
+    assert batch.references[1][0].tolist() == split.target(0).tolist()
+    assert batch.reference[1][batch.reference_mask[1]].tolist() == [*split.target(0).tolist(), EOS]

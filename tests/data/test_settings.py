@@ -26,7 +26,7 @@ def manifest_of(settings: dict[str, object]) -> Manifest:
     ("given", "message"),
     [
         ({"task": "files", "train": "a", "dev": "b"}, "`train`, `dev` and `test` must all be given"),
-        ({"task": "demo", "train": "a"}, "`train` must be left out unless `task` is files or tsv"),
+        ({"task": "demo", "train": "a"}, "`train` must be left out with task demo"),
         ({"task": "multi30k"}, "`input` must be given with task multi30k"),
         ({"task": "europarl"}, "`input` must be given with task europarl"),
         ({"task": "iwslt14"}, "`input` must be given with task iwslt14"),

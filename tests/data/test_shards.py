@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_rows_are_read_only_views(folder):
 
 @pytest.mark.parametrize("i", [-1, 5])
 def test_no_such_pair(folder, i):
-    with pytest.raises(IndexError, match=f"pair {i} of a split of 5"):
+    with pytest.raises(IndexError, match=f"example {i} of a split of 5"):
         Corpus.load(folder).splits["train"].source(i)
 
 
@@ -109,3 +110,52 @@ def test_shard_overwritten_with_zeros(folder):
     path.write_bytes(bytes(path.stat().st_size))
     with pytest.raises(UserError, match=f"a shard is damaged .*: {REMEDY}"):
         Corpus.load(folder)
+
+
+def test_training_examples_are_pairs_and_others_are_sources(small_captions: Corpus) -> None:
+    """13, 6 and 4 images with three captions each."""
+    train, dev = small_captions.splits["train"], small_captions.splits["dev"]
+    assert [len(split) for split in small_captions.splits.values()] == [39, 6, 4]
+    texts = [train.target_text(i) for i in range(39)]
+    for i in range(39):
+        first = 3 * (i // 3)
+        others = [texts[k] for k in range(first, first + 3) if k != i]
+        assert train.reference_texts(i) == [texts[i], *others]
+        words = small_captions.target_vocabulary
+        assert [" ".join(words.decode(ids)) for ids in train.references(i)] == train.reference_texts(i)
+    assert len(dev.target_lengths) == len(dev.source_lengths) == 6
+    assert dev.target_lengths[2] == len(dev.target(2)) == len(dev.references(2)[0])
+    assert len(dev.reference_texts(5)) == 3
+    assert dev.source_text(2) == "dev 2.jpg"
+
+
+def test_a_pair_is_its_sources_only_reference_where_none_are_grouped(small_corpus: Corpus) -> None:
+    dev = small_corpus.splits["dev"]
+    assert dev.reference_texts(3) == [dev.target_text(3)] == ["u q v w"]
+    assert dev.references(3)[0].tolist() == dev.target(3).tolist()
+
+
+def test_an_images_source_is_its_row(small_captions: Corpus) -> None:
+    split = small_captions.splits["dev"]
+    assert split.features is not None
+    names = split.features.names
+    for i in range(6):
+        assert [names[row] for row in split.source(i)] == [split.source_text(i)]
+    assert small_captions.source_vocabulary is None
+    record = small_captions.manifest.features
+    assert record is not None
+    assert (record.size, record.digest) == (5, split.features.digest)
+    assert small_captions.preparation.vocabulary_digests["source"] == split.features.encoder_digest
+
+
+def test_references_beyond_a_shard(tmp_path: Path) -> None:
+    """The captions of one image may lie in two files."""
+    pairs = [("a", "x y"), ("a", "y"), ("a", "x"), ("b", "x"), ("b", "y y")]
+    splits = {"train": pairs, "dev": pairs, "test": pairs}
+    settings = PrepareSettings(output_dir=tmp_path / "data", min_count=1, max_ratio=0, rows_per_shard=2)
+    prepare(settings, GeneratedText("test", splits, grouped=True))
+    corpus = Corpus.load(tmp_path / "data")
+    assert corpus.splits["dev"].reference_texts(0) == ["x y", "y", "x"]
+    assert corpus.splits["dev"].reference_texts(1) == ["x", "y y"]
+    assert corpus.splits["train"].reference_texts(2) == ["x", "x y", "y"]
+    assert corpus.splits["dev"].target_word_counts.tolist() == [0, 0, 0, 0, 4, 3]

@@ -20,7 +20,7 @@ from raysq.algorithms.moment import Moment
 from raysq.config import Config, NetworkConfig
 from raysq.data.batches import collate
 from raysq.data.shards import Corpus
-from raysq.rewards import LocalScorer, SentenceBleu
+from raysq.rewards import LocalScorer, Rouge, SentenceBleu
 from raysq.rewards.scoring import RewardScorer
 from raysq.training.collective import Collective
 from raysq.training.samples import LocalSource
@@ -124,17 +124,33 @@ class Case:
     name: str
     algorithm: Algorithm
     dropout: float = 0.3
+    task: Literal["translation", "captioning", "headline"] = "translation"
 
 
 CASES = [Case(*variant) for algorithm_class in ALGORITHMS for variant in variants(algorithm_class)]
 SMALL_CASES = [case for case in CASES if " " not in case.name]
 WITHOUT_DROPOUT = [Case(f"{case.name} without dropout", case.algorithm, 0.0) for case in SMALL_CASES]
 
+OTHER_TASKS = [
+    replace(case, name=f"{case.name} {task}", task=task)
+    for case in SMALL_CASES
+    for task in ("captioning", "headline")
+]
 
-@pytest.fixture(params=[*CASES, *WITHOUT_DROPOUT], ids=lambda case: case.name)
+
+@pytest.fixture(params=[*CASES, *WITHOUT_DROPOUT, *OTHER_TASKS], ids=lambda case: case.name)
 def case(request: pytest.FixtureRequest) -> Case:
-    """Every form of every algorithm, and each algorithm without dropout too."""
+    """Every form of every algorithm, each without dropout too, and each for the other tasks."""
     return request.param
+
+
+@pytest.fixture
+def corpus(
+    request: pytest.FixtureRequest, small_corpus: Corpus, small_captions: Corpus, small_headlines: Corpus
+) -> Corpus:
+    """Of the case's task."""
+    task = request.getfixturevalue("case").task if "case" in request.fixturenames else "translation"
+    return {"translation": small_corpus, "captioning": small_captions, "headline": small_headlines}[task]
 
 
 @pytest.fixture(params=SMALL_CASES, ids=lambda case: case.name)
@@ -181,7 +197,8 @@ class Trial:
         if not frozen:
             for each in self.by_name().values():
                 each.requires_grad_(True)
-        source = LocalSource(algorithm, self.networks, SentenceBleu(), scorer or LocalScorer(SentenceBleu()))
+        reward = Rouge() if corpus.manifest.grouped and not corpus.manifest.features else SentenceBleu()
+        source = LocalSource(algorithm, self.networks, reward, scorer or LocalScorer(reward))
         self.step = Step(algorithm, self.networks, source, self.collective)
         self.metrics: MetricSums = {}
         """Of the last update."""
@@ -196,10 +213,14 @@ class Trial:
         rank, world_size = self.collective.rank, self.collective.world_size
         batch = collate(self.corpus.splits["train"], ids, rank * parts + part, world_size * parts)
         wider, widest = (0, more_padding), (0, 3 * more_padding)
+        if self.corpus.manifest.features is None:
+            batch = replace(
+                batch,
+                source=pad(batch.source, widest, value=PAD),
+                source_mask=pad(batch.source_mask, widest, value=False),
+            )
         return replace(
             batch,
-            source=pad(batch.source, widest, value=PAD),
-            source_mask=pad(batch.source_mask, widest, value=False),
             reference=pad(batch.reference, wider, value=PAD),
             reference_mask=pad(batch.reference_mask, wider, value=False),
         )
@@ -227,10 +248,11 @@ class Trial:
 
 
 @pytest.fixture
-def make_trial(small_corpus: Corpus, float64: None) -> Callable[..., Trial]:
-    """A fresh ``Trial`` on the small corpus; trials of the same arguments are the same."""
+def make_trial(corpus: Corpus, float64: None) -> Callable[..., Trial]:
+    """A fresh ``Trial`` on a small corpus; trials of the same arguments are the same."""
+    of_case = corpus
 
-    def make(algorithm: Algorithm, *arguments: Any, corpus: Corpus = small_corpus, **options: Any) -> Trial:
+    def make(algorithm: Algorithm, *arguments: Any, corpus: Corpus = of_case, **options: Any) -> Trial:
         return Trial(corpus, algorithm, *arguments, **options)
 
     return make

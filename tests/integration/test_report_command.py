@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from raysq.commandline import run_command
-from raysq.evaluation import corpus_bleu
+from raysq.metrics import corpus_bleu
 from raysq.sweep.space import Arm, Space
 from raysq.tracked import Tracked
 from raysq.tracking import Tracker, default_uri
@@ -67,7 +67,7 @@ def experiment(corpus, references, tmp_path_factory):
     for label, share in ARMS.items():
         for seed in SEEDS:
             texts = hypotheses(references, share, seed)
-            score = corpus_bleu(texts, references).bleu
+            score = corpus_bleu(texts, [[line] for line in references]).bleu
             result = {"state": "finished", "updates": 20, "best_update": 20, "seconds": 60.0}
             result |= {"dev": {"bleu": score}, "test": {"bleu": score}}
             history = {

@@ -134,13 +134,14 @@ def test_same_command_reuses_finished_stages_and_another_tau_only_retrains_what_
 
 
 def test_the_demos_text_is_generated_once(tmp_path, monkeypatch):
-    text = workflow.demo_text()
-    few = {split: pairs[:60] for split, pairs in text.splits.items()}
-    monkeypatch.setattr(workflow, "demo_text", lambda: replace(text, splits=few))
+    made = workflow.generated("demo", tmp_path)
+    few = {split: pairs[:60] for split, pairs in made.text.splits.items()}
+    made = replace(made, text=replace(made.text, splits=few))
+    monkeypatch.setattr(workflow, "generated", lambda task, beside: made)
     config = RECIPE.config_class()(output_dir=tmp_path / "run")
     places = Places.of("erac", config)
     first = workflow.generated_data(config, places)
-    monkeypatch.setattr(workflow, "demo_text", lambda: pytest.fail("generated again"))
+    monkeypatch.setattr(workflow, "generated", lambda task, beside: pytest.fail("generated again"))
     assert workflow.generated_data(config, places).digest == first.digest
     words = first.folder / "vocabulary.source.txt"
     words.write_bytes(b"x" * words.stat().st_size)

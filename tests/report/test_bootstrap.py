@@ -5,7 +5,7 @@ import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest
 
-from raysq.evaluation import corpus_bleu
+from raysq.metrics import corpus_bleu
 from raysq.report.bootstrap import DRAWS, Bootstrap
 
 
@@ -60,7 +60,7 @@ def test_the_first_score_is_the_corpus_score_of_an_evaluation():
     references = ["a b c d <unk> f", "a b c d e", "a b"]
     hypotheses = ["a b c d <unk> f", "", "a b c d"]
     assert Bootstrap(references).scores(hypotheses)[0] == pytest.approx(
-        corpus_bleu(hypotheses, references).bleu, abs=1e-12
+        corpus_bleu(hypotheses, [[line] for line in references]).bleu, abs=1e-12
     )
 
 
@@ -78,5 +78,14 @@ def test_the_interval_holds_95_percent_of_the_draws(bootstrap, references):
 
 
 def test_another_number_of_hypotheses(bootstrap):
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="1 hypotheses but references for"):
         bootstrap.scores(["a"])
+
+
+def test_several_references_count_as_corpus_bleu_counts_them() -> None:
+    references = [["a b c d e", "a b x"], ["c d e f g", "c d"], ["q r s t"]]
+    hypotheses = ["a b x d e", "c d e f", "q r s t"]
+    lines = ["\t".join(of_one) for of_one in references]
+    assert Bootstrap(lines).scores(hypotheses)[0] == pytest.approx(
+        corpus_bleu(hypotheses, references).bleu, abs=1e-12
+    )

@@ -42,13 +42,13 @@ def plain_score(kind, hypothesis, references, match_unknown=False) -> int:
 
 
 def random_batch(count: int, seed: int):
-    """Few words; lengths from 0; 1 to 3 references, most of the first like the hypothesis."""
+    """Few words; lengths from 0; 1 to 5 references, most of the first like the hypothesis."""
     rng = np.random.default_rng(seed)
     hypotheses = rng.integers(UNK, 10, (count, 9)).astype(np.int32)
     lengths = rng.integers(0, 10, count)
     references = []
     for hypothesis in hypotheses:
-        of_one = [rng.integers(UNK, 8, rng.integers(0, 9)) for _ in range(rng.integers(1, 4))]
+        of_one = [rng.integers(UNK, 8, rng.integers(0, 9)) for _ in range(rng.integers(1, 6))]
         if rng.random() < 0.7:
             of_one[0] = np.where(hypothesis < 8, hypothesis, 4)[rng.random(9) < 0.7]
         references.append([words.tolist() for words in of_one])

@@ -1,6 +1,7 @@
 import functools
 import itertools
 import pickle
+import statistics
 from collections import Counter
 
 import numpy as np
@@ -14,18 +15,23 @@ from raysq.types import PAD, UNK
 
 SCORES = ("rouge_1", "rouge_2", "rouge_l", "sum")
 VARIANTS = ("rouge155", "pltrdy_021")
+OPTIONS = ((False, "best"), (True, "best"), (False, "mean"), (True, "mean"))
+"""Whether unk matches unk, and what counts of several references."""
 VOCABULARY = range(UNK, 12)  # the last words stand in no reference
 A, B, C, D, E = 11, 12, 13, 14, 15
 
 
-def plain_rouge(hypothesis, references, score="sum", variant="rouge155", match_unknown=False) -> float:
-    """The best of the references, from the definitions in terms of P, R and beta."""
+def plain_rouge(
+    hypothesis, references, score="sum", variant="rouge155", match_unknown=False, over="best"
+) -> float:
+    """The best of the references or their mean, from the definitions in terms of P, R and beta."""
     parts = ("rouge_1", "rouge_2", "rouge_l") if score == "sum" else (score,)
     if not match_unknown:
         references = [
             ["unk of a reference" if w == UNK else w for w in reference] for reference in references
         ]
-    return max(sum(plain_f(part, list(hypothesis), ref, variant) for part in parts) for ref in references)
+    scores = [sum(plain_f(part, list(hypothesis), ref, variant) for part in parts) for ref in references]
+    return max(scores) if over == "best" else statistics.fmean(scores)
 
 
 def plain_f(part: str, hypothesis: list, reference: list, variant: str) -> float:
@@ -58,14 +64,14 @@ def longest_common_subsequence(x: tuple, y: tuple) -> int:
 
 
 def random_batch(count: int, seed: int):
-    """Few words, so that n-grams repeat; lengths from 0; 1 to 3 references, some like the hypothesis."""
+    """Few words, so that n-grams repeat; lengths from 0; 1 to 5 references, some like the hypothesis."""
     rng = np.random.default_rng(seed)
     hypotheses = rng.integers(UNK, 12, (count, 10)).astype(np.int32)
     lengths = rng.integers(0, 11, count)
     references = []
     for hypothesis in hypotheses:
         of_one = [
-            rng.integers(UNK, rng.integers(4, 10), rng.integers(0, 10)) for _ in range(rng.integers(1, 4))
+            rng.integers(UNK, rng.integers(4, 10), rng.integers(0, 10)) for _ in range(rng.integers(1, 6))
         ]
         if rng.random() < 0.7:
             kept = rng.random(10) < 0.6
@@ -82,23 +88,22 @@ def rouge(hypothesis, *references, **options) -> float:
 
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("match_unknown", [False, True])
-def test_kernel_equals_plain_twin(score, variant, match_unknown):
-    reward = Rouge(score=score, variant=variant, match_unknown=match_unknown)
+@pytest.mark.parametrize(("match_unknown", "over"), OPTIONS)
+def test_kernel_equals_plain_twin(score, variant, match_unknown, over):
+    options = {"score": score, "variant": variant, "match_unknown": match_unknown, "over": over}
+    reward = Rouge(**options)
     hypotheses, lengths, references = random_batch(300, seed=1)
     scores = reward.prefix_scores(hypotheses, lengths, pack(references))
     for row, words, length, of_one in zip(scores, hypotheses.tolist(), lengths, references, strict=True):
-        plain = [
-            plain_rouge(words[: min(t, length)], of_one, score, variant, match_unknown) for t in range(1, 11)
-        ]
+        plain = [plain_rouge(words[: min(t, length)], of_one, **options) for t in range(1, 11)]
         np.testing.assert_allclose(row, plain, rtol=1e-13, err_msg=f"{words} {of_one}")
 
 
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("match_unknown", [False, True])
-def test_extension_rewards_equal_brute_force(score, variant, match_unknown):
-    options = {"score": score, "variant": variant, "match_unknown": match_unknown}
+@pytest.mark.parametrize(("match_unknown", "over"), OPTIONS)
+def test_extension_rewards_equal_brute_force(score, variant, match_unknown, over):
+    options = {"score": score, "variant": variant, "match_unknown": match_unknown, "over": over}
     prefixes, lengths, references = random_batch(100, seed=2)
     extensions = Rouge(**options).extension_rewards(prefixes, lengths, pack(references))
     for i, (length, of_one) in enumerate(zip(lengths, references, strict=True)):
@@ -183,6 +188,16 @@ def test_the_best_reference_counts_for_the_sum():
     assert rouge(words, one, other, score="rouge_2") == pytest.approx(2 / 7)
 
 
+def test_the_mean_over_references():
+    """Of d c b a, as above; a second copy of a reference counts as a second reference."""
+    words, one, other = [D, C, B, A], [A, B, C, D], [D, C, 21, 22, 23]
+    alone = [1 + 0 + 1 / 4, 4 / 9 + 2 / 7 + 4 / 9]
+    assert rouge(words, one, over="mean") == pytest.approx(alone[0])
+    assert rouge(words, one, other, over="mean") == pytest.approx((alone[0] + alone[1]) / 2)
+    assert rouge(words, one, other, one, over="mean") == pytest.approx((2 * alone[0] + alone[1]) / 3)
+    assert rouge(words, one, [], over="mean") == pytest.approx(alone[0] / 2)
+
+
 def test_unk_matches_nothing_by_default():
     assert rouge([A, UNK, B], [A, UNK, B], match_unknown=True) == 3.0
     assert rouge([A, UNK, B], [A, UNK, B]) == pytest.approx(2 / 3 + 0 + 2 / 3)
@@ -231,8 +246,8 @@ def test_one_compilation_serves_every_array_and_every_setting():
     packed = pickle.loads(pickle.dumps(pack(references)))
     frozen = hypotheses.copy()
     frozen.flags.writeable = False
-    for score, variant in itertools.product(SCORES, VARIANTS):
-        reward = pickle.loads(pickle.dumps(Rouge(score=score, variant=variant)))
+    for score, variant, over in itertools.product(SCORES, VARIANTS, ("best", "mean")):
+        reward = pickle.loads(pickle.dumps(Rouge(score=score, variant=variant, over=over)))
         scores = reward.prefix_scores(hypotheses, lengths, packed)
         default = reward.extension_rewards(hypotheses, lengths, packed).default
         for same in (frozen, np.asfortranarray(hypotheses), hypotheses.astype(np.int64)):

@@ -1,54 +1,18 @@
 import hashlib
-import sys
 import tarfile
-from types import SimpleNamespace
 from typing import get_args
 
 import pytest
 
-import raysq.tasks
 from raysq.config import UserError
-from raysq.data.corpus import GeneratedText
-from raysq.data.prepare import prepare
 from raysq.data.settings import PrepareSettings, TaskName
 from raysq.data.wit3 import Wit3Text
-from raysq.tasks import TASKS, translation
-from raysq.tasks.translation import demo_settings, demo_text, holds_demo, translation_text
+from raysq.tasks import TASKS
+from raysq.tasks.translation import translation_text
 
 
 def test_every_task_can_be_prepared_and_trained():
     assert {task.name for task in TASKS} == set(get_args(TaskName))
-
-
-def test_demo_settings(tmp_path):
-    settings = demo_settings(tmp_path)
-    assert (settings.task, settings.output_dir) == ("demo", tmp_path)
-    assert (settings.min_count, settings.max_ratio, settings.tokeniser) == (1, 0, "none")
-
-
-def test_demo_text_is_the_grammars(monkeypatch):
-    splits = {"train": [("ein hund", "a dog")], "dev": [("zwei", "two")], "test": [("drei", "three")]}
-    grammar = SimpleNamespace(generate=lambda: splits)
-    monkeypatch.setitem(sys.modules, "raysq.tasks.grammar", grammar)
-    monkeypatch.setattr(raysq.tasks, "grammar", grammar, raising=False)
-    assert list(demo_text().pairs("train")) == [("ein hund", "a dog")]
-    assert list(translation_text(PrepareSettings()).pairs("test")) == [("drei", "three")]
-
-
-def test_a_folder_holds_the_demo_where_the_same_sources_and_settings_made_it(tmp_path, monkeypatch):
-    pairs = {split: [("ein hund", "a dog")] for split in ("train", "dev", "test")}
-    monkeypatch.setitem(sys.modules, "raysq.tasks.grammar", SimpleNamespace(generate=lambda: pairs))
-    here, other, foreign = tmp_path / "here", tmp_path / "other", tmp_path / "foreign"
-    assert not holds_demo(here)
-    prepare(demo_settings(here), demo_text())
-    prepare(demo_settings(other).model_copy(update={"max_length": 9}), demo_text())
-    prepare(demo_settings(foreign), GeneratedText("test", pairs))
-    assert [holds_demo(folder) for folder in (here, other, foreign)] == [True, False, False]
-    (tmp_path / "demo_grammar").mkdir()
-    for name in ("grammar.py", "demo_grammar/draw.py"):
-        (tmp_path / name).write_text("changed = True\n")
-    monkeypatch.setattr(translation, "__file__", str(tmp_path / "translation.py"))
-    assert not holds_demo(here)
 
 
 def test_text_of_files(tmp_path):

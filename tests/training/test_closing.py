@@ -39,7 +39,8 @@ class Script:
 
     def __init__(self, corpus: Corpus, bleu: Sequence[float]) -> None:
         evaluator = Evaluator(corpus, DecodingConfig(), Collective(), "cpu", 7, RewardSettings())
-        self.reward, self.critic_scores, self.bleu = evaluator.reward, evaluator.critic_scores, iter(bleu)
+        self.reward, self.decoding = evaluator.reward, evaluator.decoding
+        self.critic_scores, self.bleu = evaluator.critic_scores, iter(bleu)
 
     def policy_scores(self, policy: Any, split: str, *, closing: bool = False) -> tuple[dict[str, Any], list]:
         return {"bleu": 0.0 if closing else next(self.bleu)}, ["a text"]

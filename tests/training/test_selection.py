@@ -29,7 +29,7 @@ def judged(
     progress, verdicts = Progress(), []
     for index, score in enumerate(scores):
         progress.update = 10 * index
-        verdicts.append(judge(progress, algorithm, score, fresh=fresh, bounded=bounded))
+        verdicts.append(judge(progress, algorithm, "bleu", score, fresh=fresh, bounded=bounded))
     return progress, verdicts
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from raysq.algorithms import Algorithm, Interpolation, Networks
 from raysq.algorithms.moment import Moment
-from raysq.config import NetworkConfig
+from raysq.config import DecodingConfig, NetworkConfig
 from raysq.data.batches import collate, epoch_batches
 from raysq.data.shards import Corpus
 from raysq.rewards import LocalScorer, SentenceBleu
@@ -51,7 +51,7 @@ class Stopped(Exception):  # noqa: N818
 class Script:
     """An evaluator that reads its scores off a list."""
 
-    reward = RewardSettings()
+    reward, decoding = RewardSettings(), DecodingConfig()
 
     def __init__(self, events: list[str], first: int = 0) -> None:
         self.events, self.scores = events, iter(SCORES[first:])

@@ -8,12 +8,18 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from raysq.algorithms.base import critic_input
-from raysq.models import Seq2Seq
+from raysq.models import EncoderDecoder, Seq2Seq
 from raysq.models.attention import AdditiveAttention
 from raysq.types import Batch, Memory, Samples
 
 LstmState = tuple[Tensor, Tensor]
 """Hidden state and cell [M, H]."""
+
+
+def recurrent(network: EncoderDecoder) -> Seq2Seq:
+    """A network that these passes are of."""
+    assert isinstance(network, Seq2Seq)
+    return network
 
 
 def encode(network: Seq2Seq, tokens: Tensor, mask: Tensor) -> Memory:

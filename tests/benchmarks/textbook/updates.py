@@ -16,7 +16,13 @@ from raysq.algorithms.moment import Moment
 from raysq.rewards import LocalScorer, RewardFunction
 from raysq.types import EOS, PAD, Batch, Objective, Rewards, Samples
 from tests.benchmarks.textbook.mixture import by_expert
-from tests.benchmarks.textbook.network import critic_forward, encode, oracle_forward, policy_forward
+from tests.benchmarks.textbook.network import (
+    critic_forward,
+    encode,
+    oracle_forward,
+    policy_forward,
+    recurrent,
+)
 from tests.benchmarks.textbook.sampling import Choose, Unrolled, ancestral, ending_at, given, unroll
 
 A = TypeVar("A", bound=Algorithm)
@@ -98,7 +104,7 @@ class Update(Generic[A]):
 
     def _nll(self, batch: Batch, samples: Samples) -> Tensor:
         """-log pi of each token [M, T], teacher-forced; 0 in padding and where eos was forced."""
-        logits = policy_forward(self.networks.policy, batch, samples)
+        logits = policy_forward(recurrent(self.networks.policy), batch, samples)
         nll = F.cross_entropy(
             logits.flatten(0, 1), samples.targets.flatten(), ignore_index=PAD, reduction="none"
         )
@@ -127,14 +133,14 @@ class CriticUpdate(Update[CriticTraining]):
             samples, log_pi = self._unrolled(batch, samples, lengths)
             values = self._state_values(log_pi.exp(), log_pi, batch, samples)
         critic, _ = self.networks.critics()
-        q = critic_forward(critic, batch, samples)
+        q = critic_forward(recurrent(critic), batch, samples)
         return samples, self._critic_terms(q, values, batch, samples)
 
     def _unrolled(
         self, batch: Batch, samples: Samples | None, lengths: Tensor | None
     ) -> tuple[Samples, Tensor]:
         """Samples of the policy, or those that are given, and log pi of all words [M, T, V] in that pass."""
-        algorithm, policy = self.algorithm, self.networks.policy
+        algorithm, policy = self.algorithm, recurrent(self.networks.policy)
         assert algorithm.forced_eos == "restricted"
         choose: Choose = ancestral
         if samples is not None:
@@ -158,7 +164,7 @@ class CriticUpdate(Update[CriticTraining]):
     def _state_values(self, pi: Tensor, log_pi: Tensor, batch: Batch, samples: Samples) -> Tensor:
         """Vbar [M, T] of Eq. 19 from pi and log pi [M, T, V]."""
         _, target_critic = self.networks.critics()
-        q = critic_forward(target_critic, batch, samples)
+        q = critic_forward(recurrent(target_critic), batch, samples)
         values = (pi * (q - self.algorithm.target_tau() * log_pi)).sum(-1)
         return torch.where(samples.forced_eos, q[:, :, EOS], values)
 
@@ -192,7 +198,7 @@ class ErAcUpdate(CriticUpdate):
         pi = log_pi.exp()
         values = self._state_values(pi, log_pi, batch, samples)
         critic, _ = self.networks.critics()
-        q = critic_forward(critic, batch, samples)
+        q = critic_forward(recurrent(critic), batch, samples)
         gain = (pi * (q.detach() - algorithm.tau * log_pi)).sum(-1)
         policy_loss = -(gain * (samples.mask & ~samples.forced_eos)).sum()
         mle = self._nll(batch, reference_samples(batch)).sum()
@@ -213,7 +219,7 @@ class OracleUpdate(Update[SoftQ]):
         oracle, tau = self.networks.critic, self.algorithm.tau
         assert oracle is not None
         samples = self._proposed(batch, moment, samples)
-        q = oracle_forward(oracle, batch, samples, dropout=True)
+        q = oracle_forward(recurrent(oracle), batch, samples, dropout=True)
         values = tau * torch.logsumexp(q / tau, dim=-1) * samples.mask
         targets = self._rewards(batch, samples).token + F.pad(values[:, 1:], (0, 1))
         chosen = q.gather(2, samples.targets.unsqueeze(2)).squeeze(2)
@@ -246,9 +252,9 @@ class VamlUpdate(Update[Vaml]):
         assert algorithm.samples_from == "ngram"
         assert oracle is not None
         samples = self._proposed(batch, moment, samples)
-        log_pi = F.log_softmax(policy_forward(self.networks.policy, batch, samples), dim=-1)
+        log_pi = F.log_softmax(policy_forward(recurrent(self.networks.policy), batch, samples), dim=-1)
         with torch.no_grad():
-            q = oracle_forward(oracle, batch, samples, dropout=False)
+            q = oracle_forward(recurrent(oracle), batch, samples, dropout=False)
             target = torch.softmax(q / algorithm.tau, dim=-1)
         nll = -log_pi.gather(2, samples.targets.unsqueeze(2)).squeeze(2)
         cross_entropy = -(target * log_pi).sum(-1)
@@ -276,7 +282,7 @@ class InterpolationUpdate(Update[Interpolation]):
 
     @torch.no_grad()
     def _drawn(self, batch: Batch, moment: Moment) -> Unrolled:
-        algorithm, policy = self.algorithm, self.networks.policy
+        algorithm, policy = self.algorithm, recurrent(self.networks.policy)
         return unroll(
             policy,
             encode(policy, batch.source, batch.source_mask).repeat(algorithm.num_samples),

@@ -32,7 +32,7 @@ SPACE = Space("small", "Small", (
     Arm("AC after that", "ac", FAST),
 ), seeds=(1,), baseline="MLE")
 """
-UPDATES = {"mle": 160, "critic": 40, "erac": 120}
+UPDATES = {"mle": 120, "critic": 20, "erac": 80}
 SETTINGS = [
     "network.hidden_size=32",
     "network.embedding_size=32",
@@ -154,13 +154,11 @@ def test_a_killed_trial_is_retried_and_a_killed_sweep_continued(
     for folder, steps in {**sweep.steps("mle"), **sweep.steps("erac")}.items():
         assert steps.count(20) <= 1, folder  # went on from a checkpoint
     runs_are_complete(tmp_path, found)
-    with sweep.running(reuse="same-config") as process:
+    with sweep.running("--arms=ERAC,MLE", reuse="same-config") as process:
         again = sweep.finish(process)
-    assert table(again) == table(found)
-    # what diverged before it had anything to keep, and the two that need it
-    assert again["stages_trained"] == 3
-    kept = [t["run_id"] for t in found["trials"] if t["state"] == "finished"]
-    assert [t["run_id"] for t in again["trials"] if t["state"] == "finished"] == kept
+    assert table(again) == table(found)[:3]
+    assert again["stages_trained"] == 0
+    assert [t["run_id"] for t in again["trials"]] == [t["run_id"] for t in found["trials"][:3]]
 
 
 def runs_are_complete(place: Path, found: dict[str, Any]) -> None:
@@ -184,7 +182,7 @@ def runs_are_complete(place: Path, found: dict[str, Any]) -> None:
     erac = next(t for t in found["trials"] if t["arm"] == "ERAC")
     stage = client.get_run(erac["run_id"]).data.tags["raysq.stage.erac"]
     steps = [point.step for point in client.get_metric_history(stage, "dev/bleu")]
-    assert steps == [0, 40, 80, 120]
+    assert steps == [0, 40, 80]
 
 
 def test_a_stage_that_fails_is_recorded_and_the_sweep_ends_with_status_1(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from raysq.algorithms import Mle
-from raysq.config import NetworkConfig, UserError
+from raysq.config import DecodingConfig, NetworkConfig, UserError
 from raysq.data.shards import Corpus
 from raysq.rewards import LocalScorer, SentenceBleu
 from raysq.rewards.settings import RewardSettings
@@ -23,7 +23,7 @@ ALGORITHM = Mle(optimizer="adam", learning_rate=0.02, batch_size=9, evaluate_eve
 class Steady:
     """An evaluator to whom every state is as good."""
 
-    reward = RewardSettings()
+    reward, decoding = RewardSettings(), DecodingConfig()
 
     def policy_scores(self, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], list[str]]:
         return {"bleu": 1.0}, []

@@ -1,0 +1,1 @@
+"""Images and their captions: annotations, image files, the network that makes features, their store."""

@@ -1,0 +1,183 @@
+"""A residual network (He et al. 2016) that makes a feature vector of each image: pooled output, eval mode.
+
+Weights are read by transformers, which works where torchvision's operators do not load.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from transformers import AutoImageProcessor, PretrainedConfig, ResNetModel
+from transformers.utils import logging as transformers_logging
+
+from raysq.config import UserError
+from raysq.images.store import EncoderRecord
+
+FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
+"""What a folder of weights holds; nothing in them is code."""
+ARCHITECTURE = (
+    "num_channels",
+    "embedding_size",
+    "hidden_sizes",
+    "depths",
+    "layer_type",
+    "hidden_act",
+    "downsample_in_first_stage",
+    "downsample_in_bottleneck",
+)
+"""Settings of a ResNet that say what its weights compute."""
+PREPROCESSING = (
+    "do_resize",
+    "size",
+    "resample",
+    "crop_pct",
+    "do_center_crop",
+    "crop_size",
+    "do_rescale",
+    "rescale_factor",
+    "do_normalize",
+    "image_mean",
+    "image_std",
+)
+"""Settings of an image processor that say what it does to an image."""
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class ImageEncoder:
+    """A network with frozen weights and what it asks of images."""
+
+    record: EncoderRecord
+    network: nn.Module
+    processor: Any
+    device: torch.device
+
+    @classmethod
+    def load(cls, weights: str, image_size: int | None = None, device: str = "cpu") -> ImageEncoder:
+        """Read the network.
+
+        Args:
+            weights: a folder that ``save_pretrained`` wrote, a file in it, or a hub's ``OWNER/NAME``.
+            image_size: side of the square that the network sees [pixels]; None: as its folder says.
+            device: where it computes.
+
+        Raises:
+            UserError: the weights cannot be reached, are damaged or incomplete, or are no ResNet's.
+        """
+        network, processor = _read(_local_folder(weights), weights)
+        if image_size is not None:
+            _resize(processor, image_size)
+        network.eval().requires_grad_(False).to(device)
+        return cls(_record(weights, network, processor), network, processor, torch.device(device))
+
+    def pixels(self, image: Image.Image) -> NDArray[np.float32]:
+        """What the network sees of an RGB image. [3 S S]"""
+        return np.asarray(self.processor(images=image, return_tensors="np")["pixel_values"][0], np.float32)
+
+    def features(self, pixels: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Features of a batch [n, F]; on one device they depend on nothing but the batch.
+
+        Raises UserError where ``pixels`` differ in shape.
+        """
+        if len({one.shape for one in pixels}) != 1:
+            raise UserError(
+                "preprocessor_config.json of the weights leaves images of several sizes: let it crop them"
+            )
+        batch = torch.from_numpy(np.stack(pixels)).to(self.device)
+        exact = torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
+        with torch.inference_mode(), exact:
+            pooled: Tensor = self.network(pixel_values=batch).pooler_output
+        return pooled.flatten(1).cpu().numpy()
+
+
+def quiet_transformers() -> None:
+    """Keep it from printing: its bars and its remarks about unused heads are for interactive use."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
+def _local_folder(weights: str) -> Path:
+    """The folder of the weights, fetched from the hub where ``weights`` is no path."""
+    path = Path(weights).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        return path.parent
+    if not _HUB_ID.fullmatch(weights):
+        raise UserError(f"--weights {weights} is no folder, and no hub's OWNER/NAME: check it")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(weights, allow_patterns=list(FILES)))
+    except Exception as error:  # of the hub, of the transport, of the disk
+        said = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"--weights {weights} is no folder here, and the hub does not give it ({said}): check the name "
+            "and the network, or give a folder with its files"
+        ) from error
+
+
+def _read(folder: Path, weights: str) -> tuple[Any, Any]:
+    """Network and image processor in a folder; ``weights`` is how messages name it."""
+    quiet_transformers()
+    for name in FILES:
+        if not (folder / name).is_file():
+            raise UserError(f"--weights {weights} lacks {name}: give a folder that save_pretrained wrote")
+    try:
+        kind = PretrainedConfig.get_config_dict(folder)[0].get("model_type")
+        if kind != "resnet":
+            raise UserError(f"--weights {weights} is a {kind}, not a resnet: give a ResNet's weights")
+        network, loading = ResNetModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+        processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+    except UserError:
+        raise
+    except Exception as error:  # the readers of three files have exceptions of their own
+        raise UserError(f"--weights {weights} cannot be read ({error}): fetch or make them again") from error
+    # transformers would draw tensors that are not there at random
+    lacking = [str(name) for name in (*loading["missing_keys"], *loading["mismatched_keys"])]
+    if lacking:
+        raise UserError(
+            f"--weights {weights} do not fit their config.json: {len(lacking)} tensors are missing or of "
+            f"another shape, as {min(lacking)}: fetch or make them again"
+        )
+    return network, processor
+
+
+def _resize(processor: Any, side: int) -> None:
+    processor.size = dict.fromkeys(dict(processor.size), side)
+    if getattr(processor, "do_center_crop", False):
+        processor.crop_size = {"height": side, "width": side}
+
+
+def _record(weights: str, network: Any, processor: Any) -> EncoderRecord:
+    settings = json.loads(json.dumps(processor.to_dict()))  # without its enumerations
+    hub = _HUB_ID.fullmatch(weights) and not Path(weights).expanduser().exists()
+    return EncoderRecord(
+        weights=weights if hub else Path(weights).expanduser().resolve().name,
+        weights_sha256=tensors_sha256(network),
+        architecture={name: getattr(network.config, name) for name in ARCHITECTURE},
+        preprocessing={name: settings[name] for name in PREPROCESSING if settings.get(name) is not None},
+        feature_size=network.config.hidden_sizes[-1],
+    )
+
+
+def tensors_sha256(network: nn.Module) -> str:
+    """sha256 of a network's tensors with their names, however they were stored."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()

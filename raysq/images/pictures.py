@@ -1,0 +1,201 @@
+"""Image files in a folder or a tar archive: found, read one by one, decoded within bounds.
+
+An image goes by its file's name without folders: so annotations name it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from raysq.config import UserError, digest
+from raysq.data.corpus import BLOCK_BYTES
+from raysq.data.download import sound
+from raysq.disk import full_disk_told
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+"""Other files are no images."""
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")
+"""What Pillow may take a file for: among all that it knows are some that start other programs."""
+MAX_FILE_BYTES = 64 * 2**20
+"""A larger file is not read [bytes]."""
+MAX_PIXELS = 50_000_000
+"""A larger image is not decoded: a small file may say that it is of any size [pixels]."""
+MAX_EXPANSION = 200
+"""An archive that decompresses to more times its size holds no photographs."""
+MAX_MEMBERS = 10_000_000
+"""An archive of more files is refused."""
+
+
+class BadImage(Exception):  # noqa: N818 - an image, which is passed over
+    """An image that cannot be used; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the bytes of an image lie."""
+
+    path: Path
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Image files by name. Picklable; reads the same on every machine that sees the paths."""
+
+    places: Mapping[str, Place]
+    """By name, in no order."""
+    refused: Mapping[str, str]
+    """Why members of an archive are left out, by their path in it."""
+
+    @classmethod
+    def find(cls, place: Path, scratch: Path) -> Pictures:
+        """The images in a folder and the folders in it, or in an archive.
+
+        Args:
+            place: folder, ``.tar`` or ``.tar.gz``. Links to files in a folder are followed; in an archive
+                links, and paths that lead out of it, are refused.
+            scratch: where a compressed archive is decompressed to, unless it was before: members in the
+                middle of a gzip stream cannot be reached otherwise.
+
+        Raises:
+            UserError: there is nothing, a damaged archive or one out of bounds, no image, or two images of
+                one name.
+        """
+        if place.is_dir():
+            found, refused = _in_folder(place), dict[str, str]()
+        elif place.is_file():
+            tar = _decompressed(place, scratch) if _is_gzip(place) else place
+            found, refused = _in_tar(tar, place)
+        else:
+            raise UserError(f"{place} is no folder and no archive: check the path of the images")
+        places: dict[str, Place] = {}
+        for name, one in found:
+            if name in places:
+                raise UserError(
+                    f"{place} holds two images {name} in different folders: features go by names without "
+                    "folders, rename one"
+                )
+            places[name] = one
+        if not places:
+            raise UserError(f"{place} holds no image ({', '.join(sorted(SUFFIXES))}): check the path")
+        return cls(places, refused)
+
+    def read(self, name: str) -> bytes:
+        """The bytes of an image's file. Raises KeyError where there is none and BadImage where it is bad."""
+        place = self.places[name]
+        if place.size > MAX_FILE_BYTES:
+            raise BadImage(f"{place.size:,} bytes are more than {MAX_FILE_BYTES:,}")
+        try:
+            with place.path.open("rb") as file:
+                file.seek(place.offset)
+                data = file.read(place.size)
+        except OSError as error:
+            raise BadImage(f"cannot be read ({error.strerror})") from error
+        if len(data) != place.size:
+            raise BadImage(f"{len(data)} bytes instead of {place.size}")
+        return data
+
+    def image(self, name: str) -> Image.Image:
+        """An image, as RGB. Raises KeyError where there is none and BadImage where it is bad."""
+        return decoded(self.read(name))
+
+
+def decoded(data: bytes) -> Image.Image:
+    """The image in a file's bytes, whole, as RGB. Raises BadImage."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise BadImage(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS:,}")
+            return image.convert("RGB")
+    except BadImage:
+        raise
+    except Exception as error:  # each format has exceptions of its own for damage
+        said = str(error).partition(" <_io.")[0]  # an address follows
+        raise BadImage(f"no image that can be decoded ({said or type(error).__name__})") from error
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+
+
+def _in_folder(folder: Path) -> list[tuple[str, Place]]:
+    found = []
+    for parent, _, names in os.walk(folder):
+        for name in filter(_is_image, names):
+            path = Path(parent, name).absolute()
+            try:
+                size = path.stat().st_size
+            except OSError as error:
+                raise UserError(f"{path}: {error.strerror}: mend or remove it") from error
+            found.append((name, Place(path, 0, size)))
+    return found
+
+
+def _in_tar(tar: Path, archive: Path) -> tuple[list[tuple[str, Place]], dict[str, str]]:
+    """The images in a plain tar file, and why others are refused; ``archive`` is for messages."""
+    found: list[tuple[str, Place]] = []
+    refused: dict[str, str] = {}
+    with sound(archive), tarfile.open(tar, "r:") as members:
+        for number, member in enumerate(members, start=1):
+            path = PurePosixPath(member.name)
+            if number > MAX_MEMBERS:
+                raise UserError(f"{archive} has more than {MAX_MEMBERS:,} members: divide it")
+            if member.isdir() or not _is_image(path.name):
+                continue
+            if path.is_absolute() or ".." in path.parts:
+                refused[member.name] = "its path leads out of the archive"
+            elif not member.isreg() or member.issparse():
+                refused[member.name] = "it is a link or another special file"
+            else:
+                found.append((path.name, Place(tar.absolute(), member.offset_data, member.size)))
+    return found, refused
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def _decompressed(archive: Path, scratch: Path) -> Path:
+    """The archive as a plain tar file in ``scratch``."""
+    there = archive.stat()
+    identity = digest({"path": str(archive.absolute()), "bytes": there.st_size, "time": there.st_mtime_ns})
+    tar = scratch / f"{identity[:16]}.tar"
+    if tar.exists():
+        return tar
+    aside = tar.with_suffix(".part")
+    most = MAX_EXPANSION * there.st_size
+    with full_disk_told(scratch), _gone_after_failure(aside), aside.open("wb") as file:
+        try:
+            with gzip.open(archive) as stream:
+                while block := stream.read(BLOCK_BYTES):
+                    if file.tell() + len(block) > most:
+                        raise UserError(
+                            f"{archive} decompresses to more than {MAX_EXPANSION} times its size, which "
+                            "photographs do not: unpack it yourself and give the folder"
+                        )
+                    file.write(block)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise UserError(f"{archive} is a damaged .gz ({error}): fetch or make it again") from error
+    aside.replace(tar)
+    return tar
+
+
+@contextmanager
+def _gone_after_failure(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,57 @@
+"""ROUGE of headlines through the package rouge-score: F of ROUGE-1, ROUGE-2 and ROUGE-L (Lin 2004), beta = 1.
+
+The package tokenises as ROUGE-1.5.5 does, and so do the published numbers: text is lower-cased, and what is
+neither a letter a-z nor a digit separates words and is no word itself (so a # of Gigaword does not count).
+The reward ``raysq.rewards.Rouge`` counts the same matches over the words as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any, Literal
+
+import numpy as np
+
+from raysq.metrics.references import without_unknown
+
+RougeOver = Literal["best", "mean"]
+_KINDS = ("rouge1", "rouge2", "rougeL")
+
+
+def rouge_scores(
+    hypotheses: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    over: RougeOver = "best",
+    stemmer: bool = False,
+) -> dict[str, Any]:
+    """``rouge1``, ``rouge2``, ``rougeL`` and their mean ``rouge`` in percent, and ``rouge_signature``.
+
+    The three are means of F over sentences. An unknown word in a reference matches nothing.
+
+    Args:
+        hypotheses: one text each.
+        references: one or several for each.
+        over: of several references the best one counts, for each of the three by itself, or their mean.
+        stemmer: whether words of more than 3 letters are compared by Porter's stem.
+
+    Raises:
+        ValueError: nothing to score, or a hypothesis without references.
+    """
+    from rouge_score.rouge_scorer import RougeScorer  # here: the package loads nltk, which takes seconds
+
+    known = without_unknown(hypotheses, references)
+    scorer = RougeScorer(_KINDS, use_stemmer=stemmer)
+    of_sentences = []
+    for hypothesis, of_one in zip(hypotheses, known, strict=True):
+        by_reference = [scorer.score(reference, hypothesis) for reference in of_one]
+        f = np.array([[score[kind].fmeasure for kind in _KINDS] for score in by_reference])
+        of_sentences.append(f.max(0) if over == "best" else f.mean(0))
+    scores = 100 * np.mean(of_sentences, axis=0)
+    signature = f"over:{over}|stem:{'yes' if stemmer else 'no'}|rouge-score:{version('rouge-score')}"
+    return {
+        **dict(zip(_KINDS, scores.tolist(), strict=True)),
+        "rouge": float(scores.mean()),
+        "rouge_signature": signature,
+    }

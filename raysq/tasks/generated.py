@@ -1,0 +1,149 @@
+"""The tasks that make their own data: text, pictures with captions, articles with headlines."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from raysq.data.corpus import SPLITS, GeneratedText, ParallelText
+from raysq.data.settings import PrepareSettings, task_defaults
+from raysq.data.shards import MANIFEST, read_manifest
+from raysq.images.store import FeatureStore
+from raysq.images.workplace import publish, workplace
+
+if TYPE_CHECKING:  # their imports take seconds
+    from raysq.images.pictures import Pictures
+
+SOURCES: dict[str, tuple[str, ...]] = {
+    "demo": ("grammar.py", "demo_grammar"),
+    "demo-headline": ("headlines",),
+    "demo-captioning": ("generated.py", "scenes", "../images"),
+}
+"""What makes the data of each task, beside this file: other sources, other data."""
+ENCODER_EPOCHS = 8
+"""Passes in which the encoder learns what is in a picture. [epochs]"""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a task's data is prepared from."""
+
+    text: ParallelText
+    features: FeatureStore | None = None
+    """Of the images that the text's sources name."""
+
+
+def generated(task: str, beside: Path) -> Given:
+    """The data that a task makes; pictures and their features are kept in the folder ``beside``."""
+    if task == "demo-captioning":
+        return _captioned_scenes(beside)
+    if task == "demo-headline":
+        return Given(_headlines())
+    from raysq.tasks.grammar import generate
+
+    splits = generate()
+    return Given(GeneratedText(generator(task), {split: splits[split] for split in SPLITS}))
+
+
+def demo_settings(task: str, output_dir: Path) -> PrepareSettings:
+    """How the data that a task makes is prepared when nothing else is said."""
+    return PrepareSettings.model_validate(
+        {"task": task, "output_dir": output_dir, **task_defaults({"task": task})}
+    )
+
+
+def holds_generated(task: str, folder: Path) -> bool:
+    """Whether a folder was prepared from what the sources of now would make.
+
+    Told from the manifest alone: to make the data, and compare it, takes a second, or minutes.
+    """
+    if not (folder / MANIFEST).is_file():
+        return False
+    manifest = read_manifest(folder)
+    names = {text.name for text in manifest.inputs.values()}
+    return names == {generator(task)} and manifest.settings == demo_settings(task, folder).content
+
+
+def generator(task: str) -> str:
+    """What makes a task's data, with a digest of its sources."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for name in SOURCES[task]:
+        place = root / name
+        for path in sorted(place.glob("*.py")) if place.is_dir() else [place]:
+            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return f"raysq {task} {digest.hexdigest()[:16]}"
+
+
+def _headlines() -> GeneratedText:
+    from raysq.tasks.headlines.corpus import generate_headlines
+
+    splits = generate_headlines()
+    pairs = {
+        split: [(article, headline) for article, headlines in splits[split] for headline in headlines]
+        for split in SPLITS
+    }
+    return GeneratedText(generator("demo-headline"), pairs, grouped=True)
+
+
+def _captioned_scenes(beside: Path) -> Given:
+    """Scenes, an encoder that has learnt what is in them, its features, and the captions."""
+    from raysq.images.annotations import CaptionText, read_annotations
+    from raysq.tasks.scenes.corpus import write_scenes
+
+    name = generator("demo-captioning")
+    place = beside / name.replace(" ", "-")
+    place.mkdir(parents=True, exist_ok=True)
+    scenes, features = place / "scenes", place / "features"
+    if not scenes.exists():
+        write_scenes(scenes)
+    annotations = replace(read_annotations(scenes), name=name)
+    store = FeatureStore.load(features) if features.exists() else _features(scenes, place, features)
+    return Given(CaptionText(annotations), store)
+
+
+def _features(scenes: Path, place: Path, folder: Path) -> FeatureStore:
+    """Of all scenes, by an encoder trained on their labels."""
+    import torch
+
+    from raysq.images.encoder import ImageEncoder, quiet_transformers
+    from raysq.images.extraction import Extraction, encoding_here, extract
+    from raysq.images.pictures import Pictures
+    from raysq.tasks.scenes.corpus import IMAGES
+
+    quiet_transformers()
+    torch.set_num_threads(1)  # the data depends on no machine's cores; whoever trains sets his own
+    with workplace(folder, "the features of the demo's pictures") as hidden:
+        pictures = Pictures.find(scenes / IMAGES, hidden)
+        encoder = ImageEncoder.load(str(_encoder(scenes, pictures, place / "encoder")))
+        work = Extraction.of(pictures, None, batch_size=64)
+        return extract(work, encoder.record, hidden, folder, encoding_here(work, encoder))
+
+
+def _encoder(scenes: Path, pictures: Pictures, folder: Path) -> Path:
+    """Folder of a small network that has learnt what is in the training scenes."""
+    if folder.exists():
+        return folder
+    from raysq.images.classifier import train_classifier
+    from raysq.images.labels import labelled_images, read_labels
+    from raysq.images.settings import ClassifierSettings
+    from raysq.tasks.scenes.corpus import LABELS_FILE
+    from raysq.tasks.scenes.paint import PIXELS
+
+    settings = ClassifierSettings(image_size=PIXELS, epochs=ENCODER_EPOCHS)
+    labels = read_labels(scenes / LABELS_FILE, "labels")
+    with workplace(folder, "the demo's image encoder") as hidden:
+        train, dev = (
+            labelled_images(pictures, labels.splits[split], labels.names, PIXELS, _refuse)
+            for split in ("train", "dev")
+        )
+        state = hidden / "state.safetensors"
+        train_classifier(settings, train, dev, labels.names, state, hidden / "data", lambda epoch: None)
+        publish(hidden, folder)
+    return folder
+
+
+def _refuse(name: str, why: str) -> None:
+    raise AssertionError(f"{name}, which was drawn just now: {why}")

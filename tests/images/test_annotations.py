@@ -1,0 +1,204 @@
+import gzip
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from raysq.config import UserError
+from raysq.images.annotations import CaptionText, clean, read_annotations
+
+SHARED = Path(os.environ.get("RAYSQ_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+KARPATHY = {
+    "dataset": "made",
+    "images": [
+        {
+            "filename": "one.jpg",
+            "split": "train",
+            "sentences": [
+                {"tokens": ["a", "man's", "Dog"], "raw": "not this"},
+                {"raw": "Two dogs, (one\tis small)!"},
+            ],
+        },
+        {"filename": "two.jpg", "split": "restval", "sentences": [{"raw": "a T-shirt"}, {"raw": " ... "}]},
+        {"filename": "three.jpg", "split": "val", "sentences": [{"raw": "Été à 9h30"}]},
+        {"filename": "four.jpg", "split": "test", "sentences": [{"raw": "x"}]},
+        {"filename": "five.jpg", "split": "test", "sentences": [{"raw": "?!"}]},
+        {"filename": "six.jpg", "split": "test", "sentences": []},
+    ],
+}
+
+
+def write(path, content):
+    data = content if isinstance(content, bytes) else json.dumps(content).encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+def changed(change):
+    content = json.loads(json.dumps(KARPATHY))
+    change(content["images"])
+    return content
+
+
+def coco(images, captions):
+    return {
+        "info": {},
+        "images": [{"id": key, "file_name": name, "width": 3} for key, name in images.items()],
+        "annotations": [
+            {"id": 100 + k, "image_id": key, "caption": caption} for k, (key, caption) in enumerate(captions)
+        ],
+    }
+
+
+@pytest.fixture
+def coco_folder(tmp_path):
+    folder = tmp_path / "coco"
+    folder.mkdir()
+    train = coco(
+        {7: "train/one.jpg", 3: "two.jpg", 9: "nine.jpg"},
+        [(3, "a T-shirt"), (7, "a man's Dog"), (4, "of nothing"), (7, "Two dogs, (one\tis small)!")],
+    )
+    write(folder / "captions_train2014.json.gz", train)
+    write(folder / "captions_val2014.json", coco({1: "three.jpg"}, [(1, "Été à 9h30")]))
+    write(folder / "captions_test.json", coco({1: "four.jpg"}, [(1, "x")]))
+    return folder
+
+
+def pairs(annotations):
+    return {split: list(CaptionText(annotations).pairs(split)) for split in ("train", "dev", "test")}
+
+
+def letters(annotations):
+    return [
+        (name, caption.replace(" ", "")) for split in pairs(annotations).values() for name, caption in split
+    ]
+
+
+EXPECTED = {
+    "train": [("one.jpg", "a mans dog"), ("one.jpg", "two dogs one is small"), ("two.jpg", "a tshirt")],
+    "dev": [("three.jpg", "été à 9h30")],
+    "test": [("four.jpg", "x")],
+}
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_karpathy(suffix, tmp_path):
+    read = read_annotations(write(tmp_path / f"dataset.json{suffix}", KARPATHY))
+    assert pairs(read) == EXPECTED
+    assert read.empty_captions == ("two.jpg", "five.jpg")
+    assert read.without_caption == ("five.jpg", "six.jpg")
+    assert read.without_image == ()
+    assert read.image_names == ["four.jpg", "one.jpg", "three.jpg", "two.jpg"]
+
+
+def test_coco_gives_the_same_and_prints_nothing(coco_folder, capsys):
+    read = read_annotations(coco_folder)
+    assert pairs(read) == EXPECTED
+    assert read.without_image == ("caption 102 of image 4 in captions_train2014.json.gz",)
+    assert read.without_caption == ("nine.jpg",)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_cleaning_can_be_left_out(tmp_path):
+    path = write(tmp_path / "dataset.json", KARPATHY)
+    assert pairs(read_annotations(path, lower_case=False))["train"][0] == ("one.jpg", "a mans Dog")
+    kept = read_annotations(path, only_alphanumeric=False)
+    assert pairs(kept)["train"][:2] == [("one.jpg", "a man's dog"), ("one.jpg", "two dogs, (one is small)!")]
+    assert clean("A man's T-shirt.") == "a mans tshirt"
+    assert clean("a\u00a0 b_c\n") == "a bc"
+
+
+def test_fingerprints_tell_names_captions_and_cleaning_apart(tmp_path):
+    path = write(tmp_path / "dataset.json", KARPATHY)
+    before = CaptionText(read_annotations(path)).fingerprints()
+    assert {print.name for print in before.values()} == {"dataset.json"}
+    other_case = CaptionText(read_annotations(path, lower_case=False)).fingerprints()
+    different = {role for role in before if before[role] != other_case[role]}
+    assert different == {"train.target", "dev.target"}
+    write(path, changed(lambda images: images[3].update(filename="4.jpg")))
+    renamed = CaptionText(read_annotations(path)).fingerprints()
+    assert {role for role in before if before[role] != renamed[role]} == {"test.source"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda images: images[2].update(split="dev"), r"images\[2\].split is 'dev': must be train, restval"),
+        (lambda images: images[1].pop("filename"), r"images\[1\].filename: Field required"),
+        (lambda images: images[0]["sentences"][1].clear(), r"images\[0\].sentences\[1\] has neither tokens"),
+        (lambda images: images[0]["sentences"][0].update(tokens="a b"), r"images\[0\].sentences\[0\].tokens"),
+        (lambda images: images[3].update(filename="x/one.jpg"), r"lists image one.jpg twice"),
+        (lambda images: images.pop(2), r"has no caption for dev"),
+    ],
+)
+def test_defects_of_karpathy_files_are_named(change, message, tmp_path):
+    path = write(tmp_path / "dataset.json", changed(change))
+    with pytest.raises(UserError, match=rf"dataset.json:? .*{message}"):
+        read_annotations(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.json", b'{"images": [', "x.json is not in Karpathy's format: no JSON"),
+        ("x.json", b"\xff\xfe", "x.json is not in Karpathy's format: no JSON"),
+        ("x.json", b"[]", "x.json is not in Karpathy's format"),
+        ("x.json", {"annotations": []}, "x.json is not in Karpathy's format: images: Field required"),
+    ],
+)
+def test_files_of_another_form(name, content, message, tmp_path):
+    path = write(tmp_path / name, content)
+    with pytest.raises(UserError, match=message):
+        read_annotations(path)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(UserError, match=r"x.json does not exist"):
+        read_annotations(tmp_path / "x.json")
+    path = write(tmp_path / "x.json.gz", KARPATHY)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"x.json.gz is a damaged .gz"):
+        read_annotations(path)
+
+
+def test_defects_of_coco_folders(coco_folder):
+    (coco_folder / "captions_val2014.json").rename(coco_folder / "captions_validation.json")
+    with pytest.raises(UserError, match=r"one file captions_val\*.json or .json.gz, not none"):
+        read_annotations(coco_folder)
+    for year in (2014, 2017):
+        write(coco_folder / f"captions_val{year}.json", coco({1: "three.jpg"}, [(1, "x")]))
+    with pytest.raises(UserError, match=r"not captions_val2014.json, captions_val2017.json"):
+        read_annotations(coco_folder)
+    (coco_folder / "captions_val2017.json").unlink()
+    twice = coco({1: "three.jpg"}, [(1, "x")])
+    twice["images"] *= 2
+    write(coco_folder / "captions_val2014.json", twice)
+    with pytest.raises(UserError, match=r"captions_val2014.json has two images with id 1"):
+        read_annotations(coco_folder)
+
+
+@pytest.mark.skipif(
+    not (SHARED / "rsicd").is_dir(),
+    reason="no RSICD: RAYSQ_SHARED_DATA must name the folder that holds rsicd/",
+)
+def test_both_formats_of_rsicd_say_the_same():
+    karpathy = read_annotations(SHARED / "rsicd" / "dataset_rsicd.json.gz")
+    assert {split: len(images) for split, images in karpathy.splits.items()} == {
+        "train": 7862,
+        "dev": 1966,
+        "test": 1093,
+    }
+    coco = read_annotations(SHARED / "rsicd")
+    assert (
+        karpathy.empty_captions
+        == coco.empty_captions
+        == (
+            "parking_211.jpg",
+            "bridge_218.jpg",
+            "bridge_59.jpg",
+        )
+    )
+    # its tokens have "fan shaped" for the raw fan-shaped, which cleaning makes one word
+    assert letters(karpathy) == letters(coco)

@@ -1,0 +1,126 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import ResNetForImageClassification
+
+from raysq.config import UserError
+from raysq.images.encoder import ImageEncoder
+from tests.images.made import save_weights
+
+
+@pytest.fixture
+def weights(tmp_path):
+    return save_weights(tmp_path / "tiny")
+
+
+def edited(folder, name, **changes):
+    path = f"{folder}/{name}"
+    with open(path) as file:
+        content = json.load(file)
+    with open(path, "w") as file:
+        json.dump(content | changes, file)
+
+
+def noise(height, width):
+    pixels = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def test_features_are_the_pooled_output_in_eval_mode(weights):
+    encoder = ImageEncoder.load(weights)
+    assert (encoder.record.feature_size, encoder.record.weights) == (8, "tiny")
+    image = noise(16, 16)
+    pixels = encoder.pixels(image)
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    assert pixels.transpose(1, 2, 0) == pytest.approx((np.asarray(image) / 255 - mean) / deviation, abs=1e-5)
+    whole = ResNetForImageClassification.from_pretrained(weights).eval()
+    last = whole.resnet(torch.from_numpy(np.stack([pixels, -pixels]))).last_hidden_state
+    expected = last.mean((2, 3)).detach().numpy()
+    features = encoder.features([pixels, -pixels])
+    assert features == pytest.approx(expected, abs=1e-6)
+    assert encoder.features([pixels, -pixels]).tobytes() == features.tobytes()
+
+
+def test_the_shorter_side_is_scaled_and_the_middle_taken(weights):
+    encoder = ImageEncoder.load(weights)
+    striped = np.zeros((16, 48, 3), np.uint8)
+    striped[:, 16:32] = 255
+    assert (encoder.pixels(Image.fromarray(striped)) > 1.9).all()
+    assert encoder.pixels(noise(100, 50)).shape == (3, 16, 16)
+
+
+def test_image_size_replaces_the_folder_s(weights):
+    encoder = ImageEncoder.load(weights, image_size=24)
+    assert encoder.pixels(noise(100, 50)).shape == (3, 24, 24)
+    assert encoder.record.preprocessing["size"] == {"shortest_edge": 24}
+    edited(weights, "preprocessor_config.json", image_processor_type="ViTImageProcessor", size=30)
+    encoder = ImageEncoder.load(weights, image_size=24)
+    assert encoder.pixels(noise(100, 50)).shape == (3, 24, 24)
+
+
+def test_what_changes_features_changes_the_identity(weights, tmp_path):
+    before = ImageEncoder.load(weights).record
+    shutil.copytree(weights, tmp_path / "copy")
+    copy = ImageEncoder.load(str(tmp_path / "copy" / "model.safetensors")).record
+    assert (copy.weights, copy.identity) == ("model.safetensors", before.identity)
+    others = [ImageEncoder.load(weights, image_size=20).record.identity]
+    others.append(ImageEncoder.load(save_weights(tmp_path / "other", seed=2)).record.identity)
+    edited(weights, "config.json", hidden_act="tanh")
+    others.append(ImageEncoder.load(weights).record.identity)
+    assert len({before.identity, *others}) == 4
+
+
+def test_weights_that_are_incomplete_or_no_resnet_s(weights):
+    path = f"{weights}/model.safetensors"
+    tensors = load_file(path)
+    head = {name: tensor for name, tensor in tensors.items() if name.startswith("classifier")}
+    save_file({k: v for k, v in tensors.items() if k not in head}, path, {"format": "pt"})
+    ImageEncoder.load(weights)
+    first = min(set(tensors) - set(head))
+    save_file({name: tensor for name, tensor in tensors.items() if name != first}, path, {"format": "pt"})
+    with pytest.raises(UserError, match=rf"1 tensors are missing .*, as {first.removeprefix('resnet.')}"):
+        ImageEncoder.load(weights)
+    with open(path, "r+b") as file:
+        file.truncate(100)
+    with pytest.raises(UserError, match="cannot be read"):
+        ImageEncoder.load(weights)
+    edited(weights, "config.json", model_type="vit")
+    with pytest.raises(UserError, match="is a vit, not a resnet"):
+        ImageEncoder.load(weights)
+
+
+def test_places_without_weights(tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty lacks config.json"):
+        ImageEncoder.load(str(tmp_path / "empty"))
+    with pytest.raises(UserError, match="is no folder, and no hub's OWNER/NAME"):
+        ImageEncoder.load(str(tmp_path / "nowhere"))
+
+
+def test_images_must_come_out_in_one_size(weights):
+    encoder = ImageEncoder.load(weights)
+    with pytest.raises(UserError, match="images of several sizes"):
+        encoder.features([np.zeros((3, 8, 8), np.float32), np.zeros((3, 8, 9), np.float32)])
+
+
+def test_a_hub_s_weights_come_from_its_cache(weights, tmp_path, monkeypatch):
+    """What the hub's client downloads lies in its cache as here; without a network it is taken from there."""
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"made/tiny is no folder here, and the hub does not give it"):
+        ImageEncoder.load("made/tiny")
+    commit = "0" * 40
+    model = tmp_path / "hub" / "models--made--tiny"
+    shutil.copytree(weights, model / "snapshots" / commit)
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text(commit)
+    record = ImageEncoder.load("made/tiny").record
+    assert record.weights == "made/tiny"
+    assert record.identity == ImageEncoder.load(weights).record.identity

@@ -1,0 +1,48 @@
+import pytest
+
+from raysq.config import UserError
+from raysq.images.workplace import occupied, publish, workplace
+
+
+def test_what_was_begun_is_found_again_and_nothing_is_left_at_the_end(tmp_path):
+    folder = tmp_path / "out"
+
+    def interrupted():
+        with workplace(folder, "the work") as hidden:
+            (hidden / "data" / "a").write_text("1")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        interrupted()
+    assert stopped.value.__notes__ == ["repeat the command to continue"]
+    assert not occupied(folder)
+    with workplace(folder, "the work") as hidden:
+        assert (hidden / "data" / "a").read_text() == "1"
+        (hidden / "scratch").write_text("2")
+        publish(hidden, folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in folder.iterdir()] == ["a"]
+
+
+def test_a_mistake_before_anything_was_written_leaves_nothing(tmp_path):
+    with pytest.raises(UserError), workplace(tmp_path / "out", "the work"):
+        raise UserError("a wrong path")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_command_at_a_time(tmp_path):
+    with (
+        workplace(tmp_path / "out", "the work"),
+        pytest.raises(UserError, match=r"the work in .* is in use by process"),
+        workplace(tmp_path / "out", "the work"),
+    ):
+        pass
+
+
+def test_an_empty_folder_is_free(tmp_path):
+    (tmp_path / "out").mkdir()
+    assert not occupied(tmp_path / "out")
+    with workplace(tmp_path / "out", "the work") as hidden:
+        (hidden / "data" / "a").write_text("1")
+        publish(hidden, tmp_path / "out")
+    assert (tmp_path / "out" / "a").exists()
