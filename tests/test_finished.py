@@ -108,6 +108,11 @@ def test_decoding_is_the_runs_own_unless_told(run: Path) -> None:
     assert changed.unknown == "copy"
 
 
+def test_a_run_on_text_captions_no_images(run: Path) -> None:
+    with pytest.raises(UserError, match=r"stage erac in .* reads text: use workflows/translate\.py"):
+        FinishedStage.open(run).captioner(DecodeSettings(run=run))
+
+
 def test_where_the_data_lies(run: Path, small_corpus: Corpus, stage_folder: Callable[[str], Path]) -> None:
     assert data_dir_of(run) == small_corpus.folder
     with pytest.raises(UserError, match="does not say where its data lies: give --data-dir"):

@@ -12,13 +12,14 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pyarrow as pa
 
 from raysq.claim import claim, holder
@@ -55,6 +56,7 @@ _REMEDIES: dict[SplitName, str] = {
     "test": "give a longer text, or a smaller --held-out (tsv)",
 }
 """Where all pairs of a split were dropped, or none given to it."""
+IMAGES_AT_ONCE = 1000
 OnLines = Callable[[SplitName, int], None]
 """Is told, now and then, how many lines of a split have been read."""
 
@@ -200,14 +202,29 @@ def _write(
             if path.is_file()  # the store's manifest vouches for the features themselves
         },
         grouped=text.grouped,
-        features=features and _record(features),
+        features=features and _record(features, source_counts),
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return manifest
 
 
-def _record(store: FeatureStore) -> FeatureRecord:
-    return FeatureRecord(size=store.feature_size, encoder=store.encoder_digest, digest=store.digest)
+def _record(store: FeatureStore, training_images: Iterable[str]) -> FeatureRecord:
+    """What a policy reads, and how it is distributed."""
+    rows = np.array(sorted(map(store.row, training_images)))
+    sums = np.zeros((2, store.feature_size))
+    for part in np.array_split(rows, len(rows) // IMAGES_AT_ONCE + 1):
+        features = store.read(part).astype(np.float64)
+        sums += features.sum(0), (features**2).sum(0)
+    mean, square = sums / len(rows)
+    deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
+    return FeatureRecord(
+        size=store.feature_size,
+        encoder=store.encoder_digest,
+        digest=store.digest,
+        weights=store.manifest.encoder.weights,
+        mean=tuple(mean.tolist()),
+        deviation=tuple(np.where(deviation > 1e-6, deviation, 1.0).tolist()),
+    )
 
 
 def _words_to_ids(vocabulary: Vocabulary) -> Encode:

@@ -65,6 +65,12 @@ class FeatureRecord(Config):
     """Digest of what made them: the encoder's weights and how it is given an image."""
     digest: str
     """Of the whole store."""
+    weights: str
+    """Where the encoder's weights came from: a hub id, or a folder's name."""
+    mean: tuple[float, ...]
+    """[F] over the training images."""
+    deviation: tuple[float, ...]
+    """[F] standard deviation over the training images; 1 where they do not differ."""
 
 
 class SplitRecord(Config):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -12,12 +14,14 @@ from raysq.types import PAD, Memory
 class Captioner(EncoderDecoder):
     """x_{-1} = W f + b, x_t = E y_t, features h_t = LSTM(x_t) (Vinyals et al. 2015, Eq. 10-12); no attention.
 
-    The image is read once, before the first word.
+    The image is read once, before the first word. f is standardised: pooled features are not negative, and
+    their common part, as large as what tells images apart, would hold the LSTM's gates open or shut.
     """
 
     def __init__(
         self,
-        feature_size: int,
+        mean: Sequence[float],
+        deviation: Sequence[float],
         target_size: int,
         *,
         embedding_size: int,
@@ -27,14 +31,20 @@ class Captioner(EncoderDecoder):
     ) -> None:
         super().__init__()
         self.dropout, self.hidden_size, self.input_feeding = dropout, hidden_size, False
-        self.image = nn.Linear(feature_size, embedding_size)
+        # of the training images, by feature; known from the data, so that checkpoints need not hold them
+        self.register_buffer("mean", torch.tensor(mean), persistent=False)
+        self.register_buffer("deviation", torch.tensor(deviation), persistent=False)
+        self.image = nn.Linear(len(mean), embedding_size)
         self.target_embedding = nn.Embedding(target_size, embedding_size, padding_idx=PAD)
         self.decoder = nn.LSTM(embedding_size, hidden_size, batch_first=True)
         self.output = OutputLayer(hidden_size, target_size, product_type)
 
+    mean: Tensor
+    deviation: Tensor
+
     def encode(self, source: Tensor, mask: Tensor) -> Memory:
         """Read features [M, 1, F] (mask [M, 1]); nothing but the decoder's first state is left of them."""
-        vectors = source[:, 0].to(self.image.weight.dtype)
+        vectors = (source[:, 0].to(self.image.weight.dtype) - self.mean) / self.deviation
         state = vectors.new_zeros(len(source), self.hidden_size)
         hidden, cell = self._advance(self.image(vectors), (state, state))
         nowhere = vectors.new_zeros(len(source), 0, self.hidden_size)

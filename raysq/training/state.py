@@ -75,7 +75,8 @@ def build_policy(corpus: Corpus | Preparation, network: NetworkConfig) -> Encode
     features, words = corpus.manifest.features, corpus.source_vocabulary
     if features is not None:
         return Captioner(
-            features.size,
+            features.mean,
+            features.deviation,
             len(corpus.target_vocabulary),
             embedding_size=network.embedding_size,
             hidden_size=network.hidden_size,

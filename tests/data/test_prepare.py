@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from raysq.claim import claim
@@ -359,3 +360,12 @@ def test_multi30k(tmp_path):
     assert Corpus.load(tmp_path / "out").splits["test"].source_text(0) == (
         "ein mann mit einem orangefarbenen hut , der etwas anstarrt ."
     )
+
+
+def test_features_are_described_by_the_training_images(small_captions):
+    """Mean and deviation over 13 images, however many captions each has."""
+    split, record = small_captions.splits["train"], small_captions.manifest.features
+    rows = np.array([split.source(i)[0] for i in range(0, 39, 3)]).astype(np.int64)
+    features = split.features.read(rows).astype(np.float64)
+    assert record.mean == pytest.approx(features.mean(0), abs=1e-12)
+    assert record.deviation == pytest.approx(features.std(0), abs=1e-12)

@@ -9,11 +9,12 @@ from raysq.types import BOS, PAD, Memory
 M, T, H, E, F, V = 3, 4, 5, 6, 7, 9
 INPUTS = torch.tensor([[BOS, 5, 4, 8], [BOS, 6, PAD, PAD], [BOS, 7, 7, PAD]])
 SOURCE = torch.randn(M, 1, F, generator=torch.Generator().manual_seed(3))
+MEAN, DEVIATION = [0.1 * k for k in range(F)], [1.0 + 0.5 * k for k in range(F)]
 MASK = torch.ones(M, 1, dtype=torch.bool)
 
 
 def network() -> Captioner:
-    net = Captioner(F, V, embedding_size=E, hidden_size=H)
+    net = Captioner(MEAN, DEVIATION, V, embedding_size=E, hidden_size=H)
     net.initialise(torch.Generator().manual_seed(1), 0.8)
     return net
 
@@ -36,7 +37,8 @@ def test_the_image_is_the_first_input_and_words_follow(float64: None) -> None:
     cell = torch.nn.LSTMCell(E, H)
     for name, parameter in net.decoder.named_parameters():
         getattr(cell, name.removesuffix("_l0")).data = parameter.data
-    image = SOURCE[:, 0].double() @ net.image.weight.t() + net.image.bias
+    standardised = (SOURCE[:, 0].double() - torch.tensor(MEAN)) / torch.tensor(DEVIATION)
+    image = standardised @ net.image.weight.t() + net.image.bias
     hidden, state = cell(image, (torch.zeros(M, H), torch.zeros(M, H)))
     expected = []
     for t in range(T):

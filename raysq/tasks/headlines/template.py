@@ -44,7 +44,7 @@ def draw_words(kind: Kind, draws: random.Random) -> dict[str, str]:
     words: dict[str, str] = {}
     taken: list[Row] = []
     for name, rows in kind.names.items():
-        row = draws.choice([row for row in rows if not any(row is other for other in taken)])
+        row = draws.choice([row for row in rows if row not in taken])
         taken.append(row)
         words |= {f"{name}.{column}": cell for column, cell in row.items()}
         words[name] = next(iter(row.values()))

@@ -28,8 +28,8 @@ _ENCLOSING = ("circle", "square", "ring")
 _ENCLOSING_RADIUS, _ENCLOSED_RADIUS = 0.22, 0.1
 _COVERED = 0.8
 """How far a shape lies from the one that half hides it. [radii of the hidden one]"""
-_MIDDLES = {1: (0.5,), 2: (0.27, 0.73), 3: (0.17, 0.5, 0.83)}
-"""Where the spots lie along their axis."""
+_MIDDLES = {2: (0.27, 0.73), 3: (0.17, 0.5, 0.83)}
+"""Where two and three spots lie along their axis."""
 _NINTHS = (0.27, 0.5, 0.73)
 """Where a single spot lies, in either direction."""
 _SPACING = 0.26
