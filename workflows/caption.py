@@ -178,8 +178,8 @@ def features_source(settings: CaptionSettings, stage: FinishedStage) -> Features
     if record.identity != trained.encoder:
         raise UserError(
             f"{given}: stage {stage.name} was trained with features of encoder {trained.weights} "
-            f"({trained.encoder[:12]}), which is not this one ({record.identity[:12]}): give --weights and --image-size as its features were "
-            "extracted with"
+            f"({trained.encoder[:12]}), which is not this one ({record.identity[:12]}): give --weights and "
+            "--image-size as its features were extracted with"
         )
     if settings.features is not None:
         return lambda work: from_store(store, work)
