@@ -1,4 +1,4 @@
-"""Trains a small residual network on labels of images, for images that no pretrained network knows.
+"""Trains a small convolutional network on labels of images, for images that no pretrained network knows.
 
 Schedule: AdamW, the rate rising linearly over the first twentieth of the updates and falling to zero by a
 cosine; label smoothing; each training image moved a little, and turned or mirrored where that is asked for.
@@ -24,11 +24,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
-from transformers import ConvNextImageProcessorPil, ResNetConfig, ResNetForImageClassification
+from transformers import ConvNextImageProcessorPil
 
 from raysq.config import UserError, digest
 from raysq.disk import full_disk_told
 from raysq.files import sync_folder
+from raysq.images.convnet import ConvNet, ConvNetConfig
 from raysq.images.settings import ClassifierSettings
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -61,7 +62,7 @@ class Epoch:
     loss: float
     """Mean of the updates."""
     dev_accuracy: float
-    """Share of the dev images whose label is found; where they have several, of all labels judged rightly."""
+    """Share of the dev images whose label is found; where they have several, F1 of the labels."""
     seconds: float
     """What it took [s]."""
 
@@ -106,7 +107,7 @@ def train_classifier(
         raise UserError("one image is not enough to train on: label more images of train")
     identity = _identity(settings, train, dev, label_names)
     torch.manual_seed(settings.seed)
-    network = _network(settings, label_names, train.exclusive)
+    network = _network(settings, label_names)
     optimizer = torch.optim.AdamW(
         network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -133,28 +134,22 @@ def processor(image_size: int) -> Any:
     )
 
 
-def _network(
-    settings: ClassifierSettings, label_names: Sequence[str], exclusive: bool
-) -> ResNetForImageClassification:
+def _network(settings: ClassifierSettings, label_names: Sequence[str]) -> ConvNet:
     if len(settings.channels) != len(settings.blocks):
         raise UserError(f"--blocks must have {len(settings.channels)} numbers, as --channels has")
-    kind = "single_label_classification" if exclusive else "multi_label_classification"
-    config = ResNetConfig(
-        embedding_size=settings.channels[0],
-        hidden_sizes=list(settings.channels),
-        depths=list(settings.blocks),
-        layer_type="basic",
+    config = ConvNetConfig(
+        settings.channels,
+        settings.blocks,
         id2label=dict(enumerate(label_names)),
         label2id={name: k for k, name in enumerate(label_names)},
-        problem_type=kind,
     )
-    return ResNetForImageClassification(config)
+    return ConvNet(config)
 
 
 def _train_epoch(
     settings: ClassifierSettings,
     epoch: int,
-    network: ResNetForImageClassification,
+    network: ConvNet,
     optimizer: torch.optim.Optimizer,
     train: LabelledImages,
 ) -> float:
@@ -219,17 +214,20 @@ def _loss(logits: Tensor, labels: Tensor, exclusive: bool, smoothing: float) -> 
     return F.binary_cross_entropy_with_logits(logits, labels)
 
 
-def dev_accuracy(network: ResNetForImageClassification, dev: LabelledImages, exclusive: bool) -> float:
-    """Share of right labels among those that are judged."""
+def dev_accuracy(network: ConvNet, dev: LabelledImages, exclusive: bool) -> float:
+    """Share of images whose label is found; where they have several, F1 over all labels of all images."""
     network.eval()
-    right = []
+    right = said = true = 0.0
     with torch.inference_mode():
         for start in range(0, len(dev.pixels), 256):
             logits = network(pixel_values=normalised(dev.pixels[start : start + 256])).logits
             labels = torch.from_numpy(dev.labels[start : start + 256])
-            found = logits.argmax(1) == labels.argmax(1) if exclusive else (logits > 0) == (labels > 0.5)
-            right.append(found.float().flatten())
-    return float(torch.cat(right).mean())
+            top = torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1])
+            found = top.to(labels) if exclusive else (logits > 0).to(labels)
+            right += float((found * labels).sum())
+            said += float(found.sum())
+            true += float(labels.sum())
+    return 2 * right / max(said + true, 1.0)
 
 
 def _identity(
@@ -248,7 +246,7 @@ def _identity(
     )
 
 
-def _save_network(folder: Path, network: ResNetForImageClassification, settings: ClassifierSettings) -> None:
+def _save_network(folder: Path, network: ConvNet, settings: ClassifierSettings) -> None:
     # a kill between two of its files is mended by the epoch, which is then done again
     network.save_pretrained(folder)
     processor(settings.image_size).save_pretrained(folder)
@@ -260,7 +258,7 @@ def _save_network(folder: Path, network: ResNetForImageClassification, settings:
 def _save_state(
     path: Path,
     identity: str,
-    network: ResNetForImageClassification,
+    network: ConvNet,
     optimizer: torch.optim.Optimizer,
     progress: Progress,
 ) -> None:
@@ -279,7 +277,7 @@ def _save_state(
 def _restored(
     path: Path,
     identity: str,
-    network: ResNetForImageClassification,
+    network: ConvNet,
     optimizer: torch.optim.Optimizer,
 ) -> Progress:
     """Load the state of a run that broke off into network and optimizer; nothing where there is none."""

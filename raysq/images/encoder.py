@@ -1,6 +1,7 @@
-"""A residual network (He et al. 2016) that makes a feature vector of each image: pooled output, eval mode.
+"""A network that makes a feature vector of each image: pooled output, eval mode.
 
-Weights are read by transformers, which works where torchvision's operators do not load.
+A residual network (He et al. 2016), or a `ConvNet` trained here. Weights are read by transformers, which
+works where torchvision's operators do not load.
 """
 
 from __future__ import annotations
@@ -22,21 +23,28 @@ from transformers import AutoImageProcessor, PretrainedConfig, ResNetModel
 from transformers.utils import logging as transformers_logging
 
 from raysq.config import UserError
+from raysq.images.convnet import ConvNet
 from raysq.images.store import EncoderRecord
+from raysq.options import alternatives
 
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 """What a folder of weights holds; nothing in them is code."""
-ARCHITECTURE = (
-    "num_channels",
-    "embedding_size",
-    "hidden_sizes",
-    "depths",
-    "layer_type",
-    "hidden_act",
-    "downsample_in_first_stage",
-    "downsample_in_bottleneck",
-)
-"""Settings of a ResNet that say what its weights compute."""
+NETWORKS = {"resnet": ResNetModel, "raysq-convnet": ConvNet}
+"""By the model type in config.json."""
+ARCHITECTURE = {
+    "resnet": (
+        "num_channels",
+        "embedding_size",
+        "hidden_sizes",
+        "depths",
+        "layer_type",
+        "hidden_act",
+        "downsample_in_first_stage",
+        "downsample_in_bottleneck",
+    ),
+    "raysq-convnet": ("channels", "blocks"),
+}
+"""Settings of a network that say what its weights compute."""
 PREPROCESSING = (
     "do_resize",
     "size",
@@ -136,9 +144,12 @@ def _read(folder: Path, weights: str) -> tuple[Any, Any]:
             raise UserError(f"--weights {weights} lacks {name}: give a folder that save_pretrained wrote")
     try:
         kind = PretrainedConfig.get_config_dict(folder)[0].get("model_type")
-        if kind != "resnet":
-            raise UserError(f"--weights {weights} is a {kind}, not a resnet: give a ResNet's weights")
-        network, loading = ResNetModel.from_pretrained(
+        if kind not in NETWORKS:
+            raise UserError(
+                f"--weights {weights} is a {kind}, not {alternatives(NETWORKS)}: give a ResNet's weights, or "
+                "what train_image_encoder.py wrote"
+            )
+        network, loading = NETWORKS[kind].from_pretrained(
             folder, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
         processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
@@ -164,13 +175,14 @@ def _resize(processor: Any, side: int) -> None:
 
 def _record(weights: str, network: Any, processor: Any) -> EncoderRecord:
     settings = json.loads(json.dumps(processor.to_dict()))  # without its enumerations
+    config = network.config
     hub = _HUB_ID.fullmatch(weights) and not Path(weights).expanduser().exists()
     return EncoderRecord(
         weights=weights if hub else Path(weights).expanduser().resolve().name,
         weights_sha256=tensors_sha256(network),
-        architecture={name: getattr(network.config, name) for name in ARCHITECTURE},
+        architecture={name: getattr(config, name) for name in ARCHITECTURE[config.model_type]},
         preprocessing={name: settings[name] for name in PREPROCESSING if settings.get(name) is not None},
-        feature_size=network.config.hidden_sizes[-1],
+        feature_size=config.hidden_sizes[-1] if config.model_type == "resnet" else 2 * config.channels[-1],
     )
 
 

@@ -17,10 +17,10 @@ class ClassifierSettings(Config):
     image_size: int = Field(64, ge=16)
     """Side of the square that the network sees; images are scaled and cropped to it [pixels]."""
     channels: tuple[Size, ...] = (32, 64, 128, 256)
-    """Channels of the network's stages, each of which halves the image's sides but the first; the last number
-    is the length of the feature vector."""
+    """Channels of the network's stages, each of which halves the image's sides but the first; a feature
+    vector has twice the last number: the mean and the largest value of each channel."""
     blocks: tuple[Size, ...] = (1, 1, 1, 1)
-    """Residual blocks of each stage, of two 3 x 3 convolutions each."""
+    """3 x 3 convolutions of each stage."""
     epochs: int = Field(30, ge=1)
     """Passes over the training images [epochs]."""
     batch_size: int = Field(64, ge=2)

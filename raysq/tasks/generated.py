@@ -22,7 +22,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "demo-captioning": ("generated.py", "scenes", "../images"),
 }
 """What makes the data of each task, beside this file: other sources, other data."""
-ENCODER_EPOCHS = 8
+ENCODER_EPOCHS = 12
 """Passes in which the encoder learns what is in a picture. [epochs]"""
 
 
@@ -132,7 +132,9 @@ def _encoder(scenes: Path, pictures: Pictures, folder: Path) -> Path:
     from raysq.tasks.scenes.corpus import LABELS_FILE
     from raysq.tasks.scenes.paint import PIXELS
 
-    settings = ClassifierSettings(image_size=PIXELS, epochs=ENCODER_EPOCHS)
+    settings = ClassifierSettings(
+        image_size=PIXELS, channels=(32, 48, 96, 192), epochs=ENCODER_EPOCHS, learning_rate=4e-3, shift=1
+    )
     labels = read_labels(scenes / LABELS_FILE, "labels")
     with workplace(folder, "the demo's image encoder") as hidden:
         train, dev = (

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from transformers import ResNetConfig, ResNetForImageClassification
 
 from raysq.config import UserError
 from raysq.images.classifier import (
@@ -13,6 +12,7 @@ from raysq.images.classifier import (
     rate_factor,
     train_classifier,
 )
+from raysq.images.convnet import ConvNet, ConvNetConfig
 from raysq.images.encoder import ImageEncoder
 from raysq.images.settings import ClassifierSettings
 
@@ -43,7 +43,7 @@ def test_what_is_in_images_is_learnt(several, tmp_path):
     assert [epoch.epoch for epoch in progress.epochs] == [1, 2, 3, 4]
     assert progress.best.dev_accuracy > 0.9
     encoder = ImageEncoder.load(str(tmp_path / "a" / "best"))
-    assert encoder.record.feature_size == 16
+    assert encoder.record.feature_size == 32
 
 
 def test_continuing_equals_never_having_stopped(tmp_path):
@@ -81,9 +81,7 @@ def test_the_network_of_the_best_epoch_is_kept(tmp_path):
 
 
 def test_judging_teaches_nothing():
-    network = ResNetForImageClassification(
-        ResNetConfig(embedding_size=4, hidden_sizes=[4], depths=[1], layer_type="basic", num_labels=2)
-    )
+    network = ConvNet(ConvNetConfig([4], [1], num_labels=2))
     network.train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     dev = shades(20, 1)

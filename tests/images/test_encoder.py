@@ -90,7 +90,7 @@ def test_weights_that_are_incomplete_or_no_resnet_s(weights):
     with pytest.raises(UserError, match="cannot be read"):
         ImageEncoder.load(weights)
     edited(weights, "config.json", model_type="vit")
-    with pytest.raises(UserError, match="is a vit, not a resnet"):
+    with pytest.raises(UserError, match="is a vit, not resnet or raysq-convnet"):
         ImageEncoder.load(weights)
 
 

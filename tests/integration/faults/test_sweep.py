@@ -32,6 +32,13 @@ SPACE = Space("small", "Small", (
     Arm("AC after that", "ac", FAST),
 ), seeds=(1,), baseline="MLE")
 """
+SEARCH = """
+from raysq.sweep.space import Arm, Axis, Range, Space
+
+RATE = Axis("rate", Range(1e-5, 1e-2, log=True), ("erac.learning_rate",))
+MLE = {"mle.optimizer": "adam", "mle.learning_rate": 0.01}
+SPACE = Space("search", "Search", (Arm("ERAC", "erac", MLE, (RATE,)),), seeds=(1,))
+"""
 UPDATES = {"mle": 120, "critic": 20, "erac": 80}
 SETTINGS = [
     "network.hidden_size=32",
@@ -50,11 +57,13 @@ class Sweep:
     data: Path
     home: Path
     place: Path
+    definition: str = SPACE
+    """Of the space."""
 
     def running(self, *options: str, reuse: str = "never") -> AbstractContextManager[subprocess.Popen[bytes]]:
         """The command, once more at each call."""
         space = self.place / "small.py"
-        space.write_text(SPACE)
+        space.write_text(self.definition)
         command = [sys.executable, "workflows/tune.py", f"--space={space}", f"--reuse={reuse}"]
         command += [f"--settings={','.join(SETTINGS)}", "--checkpoint-minutes=0.005", "--max-concurrent=2"]
         command += [f"--data-dir={self.data}", f"--output-dir={self.place / 'sweep'}"]
@@ -90,6 +99,14 @@ class Sweep:
 
         within(300, f"{stage} comes to update {step}", there)
         return found[0]
+
+    def killed(self, stage: str, step: int, *options: str) -> None:
+        """The command, killed when a stage of a name has come to an update."""
+        with self.running(*options) as process:
+            self.wait_for(process, stage, step)
+            training = self.trial_processes(process)
+            process.kill()
+            within(60, "nobody trains any more", lambda: not alive(training))
 
     def trial_processes(self, process: subprocess.Popen[bytes]) -> set[int]:
         """Ids of the processes in which stages are trained, those that wait for the next one too."""
@@ -197,3 +214,25 @@ def test_a_stage_that_fails_is_recorded_and_the_sweep_ends_with_status_1(
     found = json.loads((tmp_path / "sweep" / "result.json").read_text())
     states = {(trial["arm"], trial["state"]) for trial in found["trials"]}
     assert states == {("ERAC", "not run"), ("MLE", "failed")}
+
+
+@pytest.mark.slow
+def test_a_killed_population_goes_on_and_ends_the_same(data: Path, home: Path, tmp_path: Path) -> None:
+    """In its second round; what was drawn, who went on from whom, and every score."""
+    options = ("--scheduler=pbt", "--num-samples=4", "--rounds=2")
+    tables = []
+    for killed in (False, True):
+        place = tmp_path / str(killed)
+        place.mkdir()
+        sweep = Sweep(data, home, place, SEARCH)
+        if killed:
+            sweep.killed("erac", 60, *options)
+            assert not (place / "sweep" / "result.json").exists()
+        with sweep.running(*options) as process:
+            tables.append(table(sweep.finish(process)))
+    assert tables[0] == tables[1]
+    assert [(trial["member"], trial["round"]) for trial in tables[0]] == [
+        (member, number) for number in (1, 2) for member in (1, 2, 3, 4)
+    ]
+    values = [trial["values"]["rate"] for trial in tables[0]]
+    assert sum(before != after for before, after in zip(values[:4], values[4:], strict=True)) == 1
