@@ -223,4 +223,4 @@ def test_an_encoder_is_trained_and_used(place, tmp_path, capsys):
     assert "exists already" in capsys.readouterr().err
     options = ["--images", place / "images", "--weights", tmp_path / "encoder", "--num-workers", 0]
     assert here(place, "--output-dir", tmp_path / "out", options=options) == 0
-    assert FeatureStore.load(tmp_path / "out").feature_size == 8
+    assert FeatureStore.load(tmp_path / "out").feature_size == 16
