@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from raysq import evaluation
-from raysq.algorithms import CriticTraining, Group, Networks, SoftQ
+from raysq.algorithms import CriticTraining, Group, Mle, Networks, SoftQ
 from raysq.algorithms.base import critic_input
 from raysq.algorithms.moment import Moment
 from raysq.config import DecodingConfig, NetworkConfig
@@ -17,7 +17,7 @@ from raysq.data.batches import collate, evaluation_batches
 from raysq.data.shards import Corpus
 from raysq.decoding import beam_search
 from raysq.evaluation import Evaluator
-from raysq.metrics import corpus_bleu
+from raysq.metrics import corpus_bleu, text_scores
 from raysq.rewards import LocalScorer, SentenceBleu
 from raysq.rewards.settings import RewardSettings
 from raysq.training.collective import Collective
@@ -95,6 +95,22 @@ def test_policy_scores_are_those_of_its_hypotheses(
     assert scores["length_ratio"] == pytest.approx(
         sum(len(h.split()) for h in hypotheses) / sum(len(r.split()) for r in references)
     )
+
+
+@pytest.mark.parametrize("scoring", ["captions", "rouge"])
+def test_images_are_scored_against_all_their_captions(
+    small_captions: Corpus, float64: None, scoring: Any
+) -> None:
+    parents: dict[Group, Path | None] = {"policy": None, "critic": None}
+    made = make_networks(small_captions, NETWORK, Mle(), parents, seed=2, stage="test", device="cpu")
+    decoding = DecodingConfig(beam_size=3, max_length=6, scoring=scoring)
+    evaluator = Evaluator(small_captions, decoding, Collective(), "cpu", SEED, RewardSettings())
+    scores, hypotheses = evaluator.decoded_scores(made.policy, "dev")
+    dev = small_captions.splits["dev"]
+    references = [dev.reference_texts(i) for i in range(6)]
+    assert {len(of_one) for of_one in references} == {3}
+    assert scores == text_scores(scoring, hypotheses, references)
+    assert scores != text_scores("bleu", hypotheses, references)
 
 
 def test_samples_are_a_function_of_the_seed(networks: Networks, make_evaluator: Any, run_ranks: Any) -> None:

@@ -12,7 +12,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    {"arrays", "kernels", "types", "config", "options", "commandline", "claim", "disk", "files", "records"},
+    {
+        "arrays",
+        "kernels",
+        "types",
+        "config",
+        "options",
+        "commandline",
+        "claim",
+        "disk",
+        "files",
+        "records",
+        "workplace",
+    },
     {"data", "images", "losses", "metrics", "rewards", "proposals", "models"},
     {"decoding"},
     {"algorithms"},

@@ -28,8 +28,8 @@ from raysq.images.annotations import Annotations, read_annotations
 from raysq.images.extraction import EncodeShards, Extraction, encoding_here, extract
 from raysq.images.pictures import Pictures
 from raysq.images.store import MANIFEST, FeatureStore
-from raysq.images.workplace import occupied, workplace
 from raysq.places import lasting
+from raysq.workplace import occupied, workplace
 
 if TYPE_CHECKING:  # its imports take seconds
     from raysq.images.encoder import ImageEncoder
@@ -76,7 +76,7 @@ class ExtractSettings(Config):
 
 def main(settings: ExtractSettings) -> None:
     """Extract, or find that it was done; say what came of it."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)  # file names may hold brackets
     folder = lasting("--output-dir", settings.output_dir)
     if occupied(folder) and not (folder / MANIFEST).is_file():
         raise UserError(f"{folder} exists and holds no features: give another --output-dir, or remove it")

@@ -25,9 +25,9 @@ from rich.table import Table
 
 from raysq.commandline import run_command
 from raysq.data.corpus import DropReason, SplitName
+from raysq.data.manifest import Manifest
 from raysq.data.prepare import Prepared, prepare
 from raysq.data.settings import PrepareSettings, task_defaults
-from raysq.data.shards import Manifest
 from raysq.places import default_place, lasting
 from raysq.tasks.text import given
 

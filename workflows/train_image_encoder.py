@@ -25,8 +25,8 @@ from raysq.data.corpus import SplitName
 from raysq.files import replace_json
 from raysq.images.pictures import Pictures
 from raysq.images.settings import ClassifierSettings
-from raysq.images.workplace import occupied, publish, workplace
 from raysq.places import lasting
+from raysq.workplace import occupied, publish, workplace
 
 if TYPE_CHECKING:  # their imports take seconds
     from raysq.images.classifier import Epoch, LabelledImages, Progress
@@ -58,7 +58,7 @@ def main(settings: TrainEncoderSettings) -> None:
 
     torch.set_num_threads(settings.threads)
     quiet_transformers()
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     folder = lasting("--output-dir", settings.output_dir)
     if occupied(folder):
         raise UserError(f"{folder} exists already: give another --output-dir, or remove it")

@@ -73,11 +73,10 @@ class FileText:
 
     def fingerprints(self) -> dict[str, Fingerprint]:
         """Name and sha256 of each file as it lies on disk. Raises UserError if one is missing."""
-        sides = ["source", "target", *(f"target {k}" for k in range(2, 100))]
         return {
             f"{split}.{side}": Fingerprint(name=path.name, sha256=sha256_of(path))
             for split in SPLITS
-            for side, path in zip(sides, self.files[split], strict=False)
+            for side, path in _sides(self.files[split])
         }
 
 
@@ -276,6 +275,12 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}: check the path") from error
+
+
+def _sides(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """``source``, ``target``, ``target 2`` .. with their files."""
+    more = [f"target {k}" for k in range(2, len(paths))]
+    return zip(["source", "target", *more], paths, strict=True)
 
 
 def _open(path: Path) -> BinaryIO:

@@ -25,28 +25,27 @@ import pyarrow as pa
 from raysq.claim import claim, holder
 from raysq.config import UserError
 from raysq.data.corpus import SPLITS, DropReason, ParallelText, SplitName, drop_reason, sha256_of
-from raysq.data.settings import PrepareSettings, settings_of
-from raysq.data.shards import (
+from raysq.data.manifest import (
     FEATURES,
     FORMAT,
     MANIFEST,
     SOURCE_VOCABULARY,
     TARGET_VOCABULARY,
-    Corpus,
-    Encode,
     FeatureRecord,
     FileRecord,
     Manifest,
     SplitRecord,
     raw_file,
     read_manifest,
-    write_shards,
 )
+from raysq.data.settings import PrepareSettings, settings_of
+from raysq.data.shards import Corpus, Encode, write_shards
 from raysq.data.tokenisation import Pairs, tokenised
 from raysq.data.vocabulary import Vocabulary
 from raysq.disk import full_disk_told
 from raysq.images.store import FeatureStore
 from raysq.types import SPECIALS
+from raysq.workplace import occupied
 
 SIDES = ("source", "target")
 _TEXT_SCHEMA = pa.schema([("source_text", pa.string()), ("target_text", pa.string())])
@@ -57,6 +56,7 @@ _REMEDIES: dict[SplitName, str] = {
 }
 """Where all pairs of a split were dropped, or none given to it."""
 IMAGES_AT_ONCE = 1000
+"""Whose features are in memory while their mean is taken."""
 OnLines = Callable[[SplitName, int], None]
 """Is told, now and then, how many lines of a split have been read."""
 
@@ -92,20 +92,16 @@ def prepare(
             is full.
     """
     folder = settings.folder
-    if _occupied(folder):
+    if occupied(folder):
         return _reuse(settings, text, features)
     with _workplace(folder.resolve(), patience) as workplace:
-        if _occupied(folder):  # another command has written it in the meantime
+        if occupied(folder):  # another command has written it in the meantime
             return _reuse(settings, text, features)
         aside = workplace / "data"
         aside.mkdir()
         manifest = _write(aside, settings, text, on_lines, features)
         os.rename(aside, folder.resolve())
     return Prepared(folder, manifest, reused=False)
-
-
-def _occupied(folder: Path) -> bool:
-    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
 
 
 @contextmanager
@@ -139,9 +135,12 @@ def _reuse(settings: PrepareSettings, text: ParallelText, features: FeatureStore
     for key, value in wanted.items():
         if before[key] != value:
             raise UserError(f"{folder} was prepared with {key} {before[key]}, not {value}: {remedy}")
-    for role, fingerprint in text.fingerprints().items():
-        if manifest.inputs[role].sha256 != fingerprint.sha256:
+    inputs = text.fingerprints()
+    for role, fingerprint in inputs.items():
+        if role not in manifest.inputs or manifest.inputs[role].sha256 != fingerprint.sha256:
             raise UserError(f"{folder} was prepared from another {role} than {fingerprint.name}: {remedy}")
+    if gone := sorted(manifest.inputs.keys() - inputs.keys()):
+        raise UserError(f"{folder} was prepared from {gone[0]} too, which is not there now: {remedy}")
     before_digest = manifest.features and manifest.features.digest
     if before_digest != (features and features.digest):
         raise UserError(f"{folder} was prepared from other image features than --features: {remedy}")

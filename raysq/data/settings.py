@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from raysq.config import Config, UserError
 from raysq.data.corpus import MAX_LINE_BYTES, SPLITS
-from raysq.data.shards import Manifest
+from raysq.data.manifest import Manifest
 
 TaskName = Literal[
     "demo",

@@ -17,21 +17,24 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pydantic import ValidationError
 
-from raysq.config import Config, UserError
-from raysq.data.corpus import SPLITS, DropReason, Fingerprint, SplitName, sha256_of
+from raysq.config import UserError
+from raysq.data.corpus import SPLITS, SplitName, sha256_of
+from raysq.data.manifest import (
+    FEATURES,
+    MANIFEST,
+    SOURCE_VOCABULARY,
+    TARGET_VOCABULARY,
+    Manifest,
+    prepare_again,
+    raw_file,
+    read_manifest,
+)
 from raysq.data.vocabulary import Vocabulary
 from raysq.images.store import FeatureStore
 
-FORMAT = 1
-"""Raised when a folder written before can no longer be read."""
-MANIFEST = "manifest.json"
-SOURCE_VOCABULARY, TARGET_VOCABULARY = "vocabulary.source.txt", "vocabulary.target.txt"
 ROWS_PER_BATCH = 4096
 """Rows of a record batch; preparing holds that many lines in memory."""
-FEATURES = "features"
-"""Folder with the feature store of the images."""
 Encode = Callable[[str], "np.ndarray | list[int]"]
 """A line of words with single spaces to ids."""
 SCHEMA = pa.schema(
@@ -43,82 +46,7 @@ SCHEMA = pa.schema(
     ]
 )
 
-
 GROUPED = SCHEMA.append(pa.field("group", pa.int64()))
-
-
-class FileRecord(Config):
-    """A file of the prepared folder."""
-
-    bytes: int
-    """Its size."""
-    sha256: str
-    """Of its content."""
-
-
-class FeatureRecord(Config):
-    """The features of images: which ones a policy reads."""
-
-    size: int
-    """F"""
-    encoder: str
-    """Digest of what made them: the encoder's weights and how it is given an image."""
-    digest: str
-    """Of the whole store."""
-    weights: str
-    """Where the encoder's weights came from: a hub id, or a folder's name."""
-    mean: tuple[float, ...]
-    """[F] over the training images."""
-    deviation: tuple[float, ...]
-    """[F] standard deviation over the training images; 1 where they do not differ."""
-
-
-class SplitRecord(Config):
-    """What became of one split."""
-
-    lines: int
-    """Pairs of lines read."""
-    pairs: int
-    """Pairs kept."""
-    held_out: int = 0
-    """Pairs given to dev instead."""
-    sources: int | None = None
-    """Sources of the pairs, where several references of one follow each other."""
-    dropped: dict[DropReason, int]
-    """Pairs left out, by reason; dev and test keep every one."""
-    blank: dict[str, int]
-    """Blank lines read, by side."""
-    words: dict[str, int]
-    """Words of the kept pairs, by side."""
-    unknown: dict[str, int]
-    """Words of the kept pairs that are unk, by side."""
-    shards: tuple[str, ...]
-    """File names in order."""
-
-
-class Manifest(Config):
-    """What a prepared folder holds and what it was made from."""
-
-    format: int
-    """Version of the folder's layout."""
-    digest: str
-    """Identity of the data: kept text of every split in order and both vocabularies; not how it is stored."""
-    settings: dict[str, Any]
-    """The settings that shaped the data."""
-    inputs: dict[str, Fingerprint]
-    """The text read, by ``<split>.source`` and ``<split>.target``."""
-    versions: dict[str, str]
-    """Packages that did the work."""
-    splits: dict[SplitName, SplitRecord]
-    """What became of each split."""
-    vocabulary_sizes: dict[str, int]
-    """V by side, specials counted."""
-    files: dict[str, FileRecord]
-    """Every file of the folder but the manifest, and the manifest of the images' features."""
-    grouped: bool = False
-    """Whether sources have several references: dev and test decode each once."""
-    features: FeatureRecord | None = None
-    """What the sources are, where they are images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +248,7 @@ class Corpus:
             bytes_there = path.stat().st_size if path.is_file() else None
             if bytes_there != record.bytes:
                 found = "missing" if bytes_there is None else f"{bytes_there} bytes instead of {record.bytes}"
-                raise UserError(f"{path} is {found}: {_prepare_again(folder)}")
+                raise UserError(f"{path} is {found}: {prepare_again(folder)}")
         try:
             size = len(preparation.target_vocabulary)
             features = FeatureStore.load(folder / FEATURES) if manifest.features else None
@@ -334,7 +262,7 @@ class Corpus:
                 for split in SPLITS
             }
         except (OSError, pa.ArrowInvalid) as error:
-            raise UserError(f"a shard is damaged ({error}): {_prepare_again(folder)}") from error
+            raise UserError(f"a shard is damaged ({error}): {prepare_again(folder)}") from error
         return cls(folder, preparation, splits)
 
     @property
@@ -372,34 +300,7 @@ class Corpus:
         """
         for name, record in self.manifest.files.items():
             if sha256_of(self.folder / name) != record.sha256:
-                raise UserError(f"{self.folder / name} was changed: {_prepare_again(self.folder)}")
-
-
-def raw_file(split: SplitName) -> str:
-    """Name of the file with the target lines of a split as they were before they were tokenised."""
-    return f"raw.{split}.target.txt"
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a prepared folder.
-
-    Raises:
-        UserError: there is none, it is damaged, or its format is another.
-    """
-    path = folder / MANIFEST
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(
-            f"{folder} holds no prepared data: python workflows/prepare.py --task TASK --output-dir {folder}"
-        ) from error
-    try:
-        manifest = Manifest.model_validate_json(text)
-    except ValidationError as error:
-        raise UserError(f"{path} is no manifest of this version: {_prepare_again(folder)}") from error
-    if manifest.format != FORMAT:
-        raise UserError(f"{path} has format {manifest.format}, not {FORMAT}: {_prepare_again(folder)}")
-    return manifest
+                raise UserError(f"{self.folder / name} was changed: {prepare_again(self.folder)}")
 
 
 def write_shards(
@@ -466,7 +367,3 @@ def _record_batch(
 
 def _lengths(offsets: Iterable[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros(0, np.int32), *map(np.diff, offsets)])
-
-
-def _prepare_again(folder: Path) -> str:
-    return f"remove {folder}, then python workflows/prepare.py --task TASK --output-dir {folder}"

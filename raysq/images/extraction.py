@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from raysq.config import UserError, digest
 from raysq.images.pictures import BadImage, Pictures
 from raysq.images.store import EncoderRecord, FeatureStore, StoreWriter
-from raysq.images.workplace import publish
+from raysq.workplace import publish
 
 if TYPE_CHECKING:  # its imports take seconds
     from raysq.images.encoder import ImageEncoder

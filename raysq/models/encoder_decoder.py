@@ -6,6 +6,7 @@ The output layer is apart from the features, so that losses can apply it chunk b
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -79,7 +80,7 @@ class OutputLayer(nn.Module):
         return Readout(self.weight.t().to(dtype or self.weight.dtype).contiguous(), self.policy_bias())
 
 
-class EncoderDecoder(nn.Module):
+class EncoderDecoder(nn.Module, ABC):
     """A policy or a critic, whatever it reads.
 
     ``features`` (a whole sequence, teacher-forced) and ``step`` (one token) are the same function of the
@@ -107,20 +108,20 @@ class EncoderDecoder(nn.Module):
             for embedding in {part for part in self.modules() if isinstance(part, nn.Embedding)}:
                 embedding.weight.mul_((embedding_range or init_range) / init_range)
 
+    @abstractmethod
     def encode(self, source: Tensor, mask: Tensor) -> Memory:
         """Read a source: what it is, and its shape [M, S] or [M, S, F], depends on the network."""
-        raise NotImplementedError
 
+    @abstractmethod
     def features(self, memory: Memory, inputs: Tensor, dropout_mask: Tensor | None = None) -> Tensor:
         """Features [M, T, H] for inputs [M, T] = bos, y_1, .., y_{T-1}; dropout_mask [M, T, H]."""
-        raise NotImplementedError
 
     def initial_state(self, memory: Memory) -> State:
         """State before the first step."""
         return State(memory.hidden, memory.cell, torch.zeros_like(memory.hidden))
 
+    @abstractmethod
     def step(
         self, memory: Memory, state: State, token: Tensor, dropout_mask: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """One step: token [M] read last, dropout_mask [M, H]; gives features [M, H] and the next state."""
-        raise NotImplementedError

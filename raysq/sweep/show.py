@@ -129,16 +129,15 @@ def closing_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def best_text(rows: Sequence[Mapping[str, Any]], space: Space) -> str:
-    """Values of the trial with the best dev score, as options of its workflow could take them."""
+    """Which trial has the best dev score, its values and its folder."""
     scored = [row for row in rows if "dev" in row and space.metric in row["dev"]]
     if not scored:
         return "no trial has come to a score"
     sign = 1 if space.mode == "max" else -1
     best = max(scored, key=lambda row: sign * row["dev"][space.metric])
     values = " ".join(f"{name}={as_typed(value)}" for name, value in best["values"].items())
-    return (
-        f"best dev {space.metric} {best['dev'][space.metric]:.2f}: {best['arm']} {values}, {best['folder']}"
-    )
+    score = best["dev"][space.metric]
+    return f"best dev {space.metric} {score:.2f}: {best['arm']} {values}, in {best['folder']}"
 
 
 def forecast_table(graph: Graph, forecasts: Mapping[Path, Forecast]) -> Table:

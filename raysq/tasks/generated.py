@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raysq.data.corpus import SPLITS, GeneratedText, ParallelText
+from raysq.data.manifest import MANIFEST, read_manifest
 from raysq.data.settings import PrepareSettings, task_defaults
-from raysq.data.shards import MANIFEST, read_manifest
 from raysq.images.store import FeatureStore
-from raysq.images.workplace import publish, workplace
+from raysq.workplace import publish, workplace
 
 if TYPE_CHECKING:  # their imports take seconds
     from raysq.images.pictures import Pictures
@@ -21,7 +21,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "demo-headline": ("headlines",),
     "demo-captioning": ("generated.py", "scenes", "../images"),
 }
-"""What makes the data of each task, beside this file: other sources, other data."""
+"""What makes the data of each task, by path from here: other sources, other data."""
 ENCODER_EPOCHS = 12
 """Passes in which the encoder learns what is in a picture. [epochs]"""
 

@@ -10,7 +10,7 @@ import torch
 from torch.testing import assert_close
 
 from raysq import algorithms
-from raysq.algorithms import ALGORITHMS, Mle
+from raysq.algorithms import ALGORITHMS, AlphaDimt, CriticTraining, Mle, SoftQ
 from raysq.algorithms.base import critic_head, critic_input, policy_head, reference_samples
 from raysq.types import BOS, EOS, FIRST_ACTION, PAD
 
@@ -69,3 +69,13 @@ def test_every_algorithm_is_in_the_index() -> None:
     folder = Path(algorithms.__file__).parent
     named = set(re.findall(r"^\|[^|]+\|[^|]+\| `(\w+)\.py` \|", (folder / "README.md").read_text(), re.M))
     assert named == {algorithm.__module__.rpartition(".")[2] for algorithm in ALGORITHMS}
+
+
+def test_where_rouge_scores_text_it_chooses_the_checkpoints() -> None:
+    """In BLEU's place, greedy and oracle's too; a critic is chosen by its TD error all the same."""
+    for scoring in ("bleu", "captions"):
+        assert Mle().selection_by(scoring) == ("bleu", "max")
+    assert Mle().selection_by("rouge") == ("rouge", "max")
+    assert AlphaDimt().selection_by("rouge") == ("greedy_rouge", "max")
+    assert SoftQ().selection_by("rouge") == ("oracle_rouge", "max")
+    assert CriticTraining().selection_by("rouge") == ("td_error", "min")

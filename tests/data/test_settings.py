@@ -2,8 +2,8 @@ import pytest
 from pydantic import ValidationError
 
 from raysq.config import UserError
+from raysq.data.manifest import Manifest
 from raysq.data.settings import PrepareSettings, TextSettings, settings_of, task_defaults
-from raysq.data.shards import Manifest
 
 URL = "https://example.org/a.tgz"
 SHA256 = "0123456789abcdef" * 4

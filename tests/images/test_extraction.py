@@ -8,7 +8,7 @@ from raysq.images.encoder import ImageEncoder
 from raysq.images.extraction import Extraction, encode_shard, encoding_here, extract
 from raysq.images.pictures import Pictures
 from raysq.images.store import FeatureStore
-from raysq.images.workplace import workplace
+from raysq.workplace import workplace
 from tests.images.made import save_weights, write_images
 
 NAMES = [f"{k:03d}.png" for k in range(23)]

@@ -19,7 +19,7 @@ from raysq.images.encoder import ImageEncoder
 from raysq.images.extraction import Extraction, extract
 from raysq.images.pictures import Pictures
 from raysq.images.store import FeatureStore
-from raysq.images.workplace import workplace
+from raysq.workplace import workplace
 from tests.images.made import save_weights, write_images
 from workflows import extract_features, train_image_encoder
 

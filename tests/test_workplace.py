@@ -1,7 +1,7 @@
 import pytest
 
 from raysq.config import UserError
-from raysq.images.workplace import occupied, publish, workplace
+from raysq.workplace import occupied, publish, workplace
 
 
 def test_what_was_begun_is_found_again_and_nothing_is_left_at_the_end(tmp_path):
