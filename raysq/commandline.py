@@ -135,7 +135,7 @@ def parse(
     arguments = list(_split(argv))
     commands = {name for name, _, _ in arguments} & COMMANDS.keys()
     if "help" in commands:
-        print(help_text(config_class, prog, description))
+        _show(help_text(config_class, prog, description))
         raise SystemExit(0)
     from_files: dict[str, Given] = {}
     typed: dict[str, Given] = {}
@@ -149,9 +149,17 @@ def parse(
     given = from_files | typed
     config = settled(config_class, given, defaults_for)
     if "print_config" in commands:
-        print(config.model_dump_json(indent=2))
+        _show(config.model_dump_json(indent=2))
         raise SystemExit(0)
     return config
+
+
+def _show(text: str) -> None:
+    """Print a long text, of which a reader may want the beginning alone (``--help | head``)."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed at exit
 
 
 def settled(config_class: type[C], given: Mapping[str, Given], defaults_for: DefaultsFor | None = None) -> C:

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -200,6 +202,18 @@ def test_help_needs_no_correct_command_line(capsys: pytest.CaptureFixture[str]) 
             "--erac.learning-rate NUMBER\n      Step size. (above 0; default 0.0001)"
             in capsys.readouterr().out
         )
+
+
+def test_a_reader_may_close_the_help_early() -> None:
+    """As ``--help | head`` does: no traceback, and the status of help."""
+    program = "from raysq.workflow import main; from workflows.erac import RECIPE; main(RECIPE, '')"
+    command = [sys.executable, "-c", program, "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
 
 
 # What is refused

@@ -25,4 +25,5 @@ SPACE = Space(
     ),
     baseline="continued MLE",
     table="erpo-table1",
+    rouge_table="erpo-table2",
 )

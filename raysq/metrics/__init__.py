@@ -6,7 +6,7 @@ and, for each, a list of references, whose number may differ. Scores are in perc
 
 from raysq.metrics.bleu import CorpusScore, bleu_by_order, corpus_bleu, detokenised_bleu
 from raysq.metrics.captions import caption_scores
-from raysq.metrics.rouge import RougeOver, rouge_scores
+from raysq.metrics.rouge import RougeOver, rouge_by_sentence, rouge_scores
 from raysq.metrics.text import NAMES, text_scores
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "caption_scores",
     "corpus_bleu",
     "detokenised_bleu",
+    "rouge_by_sentence",
     "rouge_scores",
     "text_scores",
 ]

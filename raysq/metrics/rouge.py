@@ -39,6 +39,27 @@ def rouge_scores(
     Raises:
         ValueError: nothing to score, or a hypothesis without references.
     """
+    scores = rouge_by_sentence(hypotheses, references, over=over, stemmer=stemmer).mean(0)
+    signature = f"over:{over}|stem:{'yes' if stemmer else 'no'}|rouge-score:{version('rouge-score')}"
+    return {
+        **dict(zip(_KINDS, scores.tolist(), strict=True)),
+        "rouge": float(scores.mean()),
+        "rouge_signature": signature,
+    }
+
+
+def rouge_by_sentence(
+    hypotheses: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    over: RougeOver = "best",
+    stemmer: bool = False,
+) -> np.ndarray:
+    """[sentences, 3] F of ROUGE-1, ROUGE-2 and ROUGE-L in percent, whose means are ``rouge_scores``.
+
+    Raises:
+        ValueError: nothing to score, or a hypothesis without references.
+    """
     from rouge_score.rouge_scorer import RougeScorer  # here: the package loads nltk, which takes seconds
 
     known = without_unknown(hypotheses, references)
@@ -48,10 +69,4 @@ def rouge_scores(
         by_reference = [scorer.score(reference, hypothesis) for reference in of_one]
         f = np.array([[score[kind].fmeasure for kind in _KINDS] for score in by_reference])
         of_sentences.append(f.max(0) if over == "best" else f.mean(0))
-    scores = 100 * np.mean(of_sentences, axis=0)
-    signature = f"over:{over}|stem:{'yes' if stemmer else 'no'}|rouge-score:{version('rouge-score')}"
-    return {
-        **dict(zip(_KINDS, scores.tolist(), strict=True)),
-        "rouge": float(scores.mean()),
-        "rouge_signature": signature,
-    }
+    return 100 * np.stack(of_sentences)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from raysq.report.bootstrap import DRAWS, Bootstrap, Difference
+from raysq.report.bootstrap import DRAWS, METRICS, Bootstrap, Difference
 from raysq.report.formats import NONE, Cell, Column, Table
 from raysq.report.groups import Group, baseline_of, pairs
 from raysq.report.rows import SpaceResults
@@ -34,7 +34,7 @@ def compare(results: SpaceResults, groups: Sequence[Group]) -> list[Comparison]:
     """Every group that has runs in common with its baseline."""
     metric, baseline = results.space.metric, results.space.baseline
     sign = 1.0 if results.space.mode == "max" else -1.0
-    bootstrap = Bootstrap(results.references) if results.references and metric == "bleu" else None
+    bootstrap = Bootstrap(results.references, metric) if results.references and metric in METRICS else None
     found = []
     for group in groups:
         other = baseline_of(groups, baseline, group)

@@ -20,7 +20,7 @@ from raysq.report.formats import Table
 from raysq.report.groups import groups_of
 from raysq.report.papers import TABLES, PaperTable
 from raysq.report.rows import SpaceResults
-from raysq.report.tables import details_table, metric_name, results_table
+from raysq.report.tables import details_table, metric_name, results_table, scores_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ def section_of(results: SpaceResults) -> Section:
     tables = [
         results_table(results, groups, paper),
         *([significance_table(results, comparisons)] if comparisons else []),
+        *scores_table(results, groups),
         details_table(results, groups),
         *calibration_table(results, groups),
         *noise_table(results, groups),

@@ -54,6 +54,22 @@ def results_table(results: SpaceResults, groups: Sequence[Group], paper: PaperTa
     return Table("results", caption, [*ours, *titles], rows, _notes(groups, paper))
 
 
+def scores_table(results: SpaceResults, groups: Sequence[Group]) -> list[Table]:
+    """Every corpus score that the test split has, with its spread; nothing where BLEU is the only one."""
+    names = [name for name in NAMES if any(group.scores("test", name) for group in groups)]
+    if len(names) < 2:
+        return []
+    names = [name for name in names if not (name == "bleu" and "bleu4" in names)]  # the same number
+    rows = [
+        [Cell(group.label), *(_spread(group.summary("test", name)) for name in names)]
+        for group in groups
+        if group.finished
+    ]
+    titles = ["algorithm", *map(metric_name, names)]
+    caption = f"{results.space.title}: all test scores, mean ± standard deviation over runs, {results.task}"
+    return [Table("scores", caption, [Column(title) for title in titles], rows, [])]
+
+
 def details_table(results: SpaceResults, groups: Sequence[Group]) -> Table:
     """Means of the other scores, and what the judged stage and those before it took."""
     rows = []
@@ -66,7 +82,7 @@ def details_table(results: SpaceResults, groups: Sequence[Group]) -> Table:
         rows.append(
             [
                 Cell(group.label),
-                Cell.number(_mean(group.scores("dev", "bleu"))),
+                Cell.number(_mean(group.scores("dev", results.space.metric))),
                 Cell.number(_mean(group.scores("test", "sample_bleu"))),
                 Cell.number(_mean(group.scores("test", "length_ratio")), 3),
                 Cell.number(_mean(group.scores("test", "perplexity"))),
@@ -78,7 +94,7 @@ def details_table(results: SpaceResults, groups: Sequence[Group]) -> Table:
         )
     titles = (
         "algorithm",
-        "dev BLEU",
+        f"dev {metric_name(results.space.metric)}",
         "test sample BLEU [%]",
         "length ratio",
         "perplexity",
@@ -150,6 +166,14 @@ def _summary_cells(summary: Summary, mark: str) -> list[Cell]:
         Cell.number(summary.highest),
         Cell(f"{summary.n}{mark}", summary.n),
     ]
+
+
+def _spread(summary: Summary | None) -> Cell:
+    """``27.01 ± 0.20``."""
+    if summary is None:
+        return Cell(NONE, "")
+    spread = "" if summary.deviation is None else f" ± {summary.deviation:.2f}"
+    return Cell(f"{summary.mean:.2f}{spread}", summary.mean)
 
 
 def _states(group: Group) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -94,6 +94,8 @@ class Space:
     """Label of the arm that the others are compared with."""
     table: str | None = None
     """Table or figure of a paper that it repeats, as ``raysq/report/papers.py`` calls it."""
+    rouge_table: str | None = None
+    """The same where text is scored by ROUGE."""
 
     def __post_init__(self) -> None:
         labels = [arm.label for arm in self.arms]
@@ -104,6 +106,12 @@ class Space:
     def searches(self) -> bool:
         """Whether values are drawn: schedulers may stop trials of such a space, never those of a grid."""
         return any(isinstance(axis.values, Range) for arm in self.arms for axis in arm.axes)
+
+    def scored_by(self, scoring: str) -> Space:
+        """The space on a task with this ``decoding.scoring``: ROUGE takes the place of BLEU."""
+        if scoring != "rouge" or self.metric != "bleu":
+            return self
+        return replace(self, metric="rouge", table=self.rouge_table)
 
     def as_data(self) -> dict[str, Any]:
         """For JSON."""

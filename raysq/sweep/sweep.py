@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from rich.console import Console
@@ -93,8 +93,7 @@ class Sweep:
         self.trials, self.device = trials, device
         self.first = trials.all()
         config = self.first[0][2]
-        by_rouge = config.decoding.scoring == "rouge" and space.metric == "bleu"
-        self.space = replace(space, metric="rouge") if by_rouge else space
+        self.space = space.scored_by(config.decoding.scoring)
         # in this order a mistake about data or MLflow leaves nothing behind
         given = given_data(config, places)
         self.tracker = Tracker(places.tracking_uri, settings.experiment)

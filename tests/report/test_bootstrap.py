@@ -5,7 +5,7 @@ import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest
 
-from raysq.metrics import corpus_bleu
+from raysq.metrics import corpus_bleu, rouge_scores
 from raysq.report.bootstrap import DRAWS, Bootstrap
 
 
@@ -62,6 +62,20 @@ def test_the_first_score_is_the_corpus_score_of_an_evaluation():
     assert Bootstrap(references).scores(hypotheses)[0] == pytest.approx(
         corpus_bleu(hypotheses, [[line] for line in references]).bleu, abs=1e-12
     )
+
+
+def test_rouge_is_the_mean_over_the_sentences_drawn():
+    """The first score is that of an evaluation; of two sentences a draw has the first 0, 1 or 2 times."""
+    references = ["a b c\tx", "d <unk> f"]
+    hypotheses, others = ["a b x", "d e f"], ["q", "d"]
+    bootstrap = Bootstrap(references, "rouge")
+    split = [line.split("\t") for line in references]
+    scores = bootstrap.scores(hypotheses)
+    assert scores[0] == pytest.approx(rouge_scores(hypotheses, split)["rouge"], abs=1e-12)
+    each = [rouge_scores([text], [of_one])["rouge"] for text, of_one in zip(hypotheses, split, strict=True)]
+    assert set(scores[1:].round(9)) == {round(s, 9) for s in (each[0], (each[0] + each[1]) / 2, each[1])}
+    found = bootstrap.difference([(hypotheses, others)])
+    assert found.mean == pytest.approx(scores[0] - rouge_scores(others, split)["rouge"])
 
 
 def test_the_same_hypotheses_do_not_differ(bootstrap, references):

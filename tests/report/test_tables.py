@@ -1,6 +1,6 @@
 from raysq.report.groups import groups_of
 from raysq.report.papers import TABLES
-from raysq.report.tables import details_table, judged_by, quoted_table, results_table
+from raysq.report.tables import details_table, judged_by, quoted_table, results_table, scores_table
 from raysq.sweep.space import Arm, Axis
 from tests.report.made import results, stage, trial
 
@@ -89,6 +89,23 @@ def test_details_are_means_over_runs_with_what_came_before():
     assert texts(details_table(found, groups_of(found))) == [
         ["ERAC", "51.00", "40.00", "0.950", "2.00", "50", "0.5", "2,000", "3.0"]
     ]
+
+
+def test_all_scores_of_captions_and_of_headlines():
+    """BLEU-4 is BLEU: once. What a group does not have stays empty; where BLEU is all, there is no table."""
+    captions = [{"bleu": 20.0, "bleu1": 60.0, "bleu4": 20.0, "cider": c, "perplexity": 3.0} for c in (70, 74)]
+    trials = [trial("MLE", s, test=scores) for s, scores in enumerate(captions)]
+    trials += [trial("AC", 1, test={"bleu4": 21.0}), trial("RAML", 1, state="failed")]
+    (table,) = scores_table(found := results(trials), groups_of(found))
+    assert [column.title for column in table.columns] == ["algorithm", "BLEU-1", "BLEU-4", "CIDEr"]
+    mle = ["MLE", "60.00 ± 0.00", "20.00 ± 0.00", "72.00 ± 2.83"]
+    assert texts(table) == [mle, ["AC", "–", "21.00", "–"]]
+    headlines = results([trial("MLE", 1, test={"bleu": 5.0, "rouge": 30.0, "rougeL": 33.0})], metric="rouge")
+    (table,) = scores_table(headlines, groups_of(headlines))
+    assert [column.title for column in table.columns] == ["algorithm", "BLEU", "ROUGE", "ROUGE-L"]
+    assert details_table(headlines, groups_of(headlines)).columns[1].title == "dev ROUGE"
+    alone = results([trial("MLE", 1, 5.0)])
+    assert scores_table(alone, groups_of(alone)) == []
 
 
 def test_a_table_of_which_nothing_was_run():

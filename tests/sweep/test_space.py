@@ -66,6 +66,16 @@ def test_the_same_trial_twice_is_a_mistake() -> None:
         trials(space)
 
 
+def test_rouge_takes_the_place_of_bleu_and_of_its_paper() -> None:
+    """What a space is judged by otherwise stays."""
+    space = Space("x", "X", (Arm("MLE", "mle"),), table="erpo-table1", rouge_table="erpo-table2")
+    found = space.scored_by("rouge")
+    assert (found.metric, found.table, found.arms) == ("rouge", "erpo-table2", space.arms)
+    assert space.scored_by("captions") is space
+    by_td_error = Space("x", "X", (Arm("critic", "critic"),), metric="td_error", table="erpo-table1")
+    assert by_td_error.scored_by("rouge") is by_td_error
+
+
 def test_a_space_is_data() -> None:
     space = Space(
         "x", "X", (Arm("ERAC", "erac", axes=(Axis("rate", Range(0.0, 1.0)), TAU)),), baseline="ERAC"
