@@ -66,6 +66,14 @@ def as_typed(value: object) -> str:
     return str(value)
 
 
+def same_typed(one: str, other: str) -> bool:
+    """Whether two values as typed are one: ``1e-3`` and ``0.001`` are."""
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return one == other
+
+
 def flatten(config: Config) -> dict[str, Scalar]:
     """The leaves of a tree by dotted key; paths and sequences become text.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from raysq.config import as_typed
+from raysq.config import as_typed, same_typed
 from raysq.metrics import NAMES
 from raysq.report.formats import NONE, Cell, Column, Table
 from raysq.report.groups import Group, axes_of
@@ -140,15 +140,7 @@ def _matches(space: Space, group: Group, row: PaperRow) -> bool:
         for axis in axes_of(space, group.arm)
         for key in axis.keys or (axis.name,)
     }
-    return all(name in values and _equal(values[name], value) for name, value in row.settings.items())
-
-
-def _equal(one: str, other: str) -> bool:
-    """Whether two settings as typed are the same: ``1e-3`` and ``0.001`` are."""
-    try:
-        return float(one) == float(other)
-    except ValueError:
-        return one == other
+    return all(name in values and same_typed(values[name], value) for name, value in row.settings.items())
 
 
 def _ours(group: Group, split: str, metric: str) -> list[Cell]:

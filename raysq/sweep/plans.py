@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from raysq.commandline import Given, settled
-from raysq.config import TrainingCommand, UserError, as_typed
+from raysq.config import TrainingCommand, UserError, as_typed, same_typed
 from raysq.options import options_of
 from raysq.recipe import Recipe, Segment, TrainingConfig, plan
 from raysq.sweep.graph import Graph, graph
 from raysq.sweep.settings import TuneSettings
-from raysq.sweep.space import Space, Trial, trials
+from raysq.sweep.space import Axis, Range, Space, Trial, trials
 
 Configured = tuple[Trial, Recipe, TrainingConfig]
 
@@ -21,11 +21,17 @@ class Trials:
     """The trials of a space, and the settings of each."""
 
     def __init__(self, space: Space, settings: TuneSettings, recipe_named: Callable[[str], Recipe]) -> None:
-        """Take the arms that the settings name. Raises UserError: settings without meaning for this space."""
+        """Take the arms and values that the settings name.
+
+        Raises:
+            UserError: settings without meaning for this space.
+        """
         _check(space, settings)
         if settings.arms:
             chosen = tuple(arm for arm in space.arms if arm.label in settings.arms)
             space = replace(space, arms=chosen)
+        if settings.values:
+            space = _with_values(space, settings.values)
         self._space, self._settings = space, settings
         self._recipes = {arm.recipe: recipe_named(arm.recipe) for arm in space.arms}
         self._typed = _typed(space, settings, self._recipes.values())
@@ -100,6 +106,32 @@ def _typed(space: Space, settings: TuneSettings, recipes: Iterable[Recipe]) -> d
             raise UserError(f"--settings {pair}: give --{option} instead")
         found[key] = text
     return found
+
+
+def _with_values(space: Space, pairs: Sequence[str]) -> Space:
+    """The space with these values alone of the axes that ``AXIS=VALUE`` names."""
+    wanted: dict[str, list[str]] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise UserError(f"--values {pair}: must be AXIS=VALUE,...")
+        wanted.setdefault(name, []).append(text)
+    grids = {axis.name for arm in space.arms for axis in arm.axes if not isinstance(axis.values, Range)}
+    for name in wanted.keys() - grids:
+        known = ", ".join(sorted(grids)) or "none"
+        raise UserError(f"--values {name}=..: must be an axis with a grid, of which there are: {known}")
+
+    def narrowed(axis: Axis) -> Axis:
+        if axis.name not in wanted or isinstance(axis.values, Range):
+            return axis
+        for text in wanted[axis.name]:
+            if not any(same_typed(text, as_typed(value)) for value in axis.values):
+                raise UserError(f"--values {axis.name}={text}: must be of {as_typed(axis.values)}")
+        kept = (v for v in axis.values if any(same_typed(text, as_typed(v)) for text in wanted[axis.name]))
+        return replace(axis, values=tuple(kept))
+
+    arms = (replace(arm, axes=tuple(map(narrowed, arm.axes))) for arm in space.arms)
+    return replace(space, arms=tuple(arms))
 
 
 def _check(space: Space, settings: TuneSettings) -> None:

@@ -15,8 +15,10 @@ class TuneSettings(TrainingCommand):
     space: str
     """Tune space: a file NAME.py in tune_spaces/, or the path of one of your own."""
     arms: tuple[str, ...] = ()
-    """Labels of the arms to run, joined by commas; none: all of the space's. Commands for several arms or
-    seeds of one space add up in the same output folder."""
+    """Labels of the arms to run, joined by commas; none: all of the space's. Commands for several arms,
+    values or seeds of one space add up in the same output folder."""
+    values: tuple[str, ...] = ()
+    """AXIS=VALUE,... of grids, to run these alone of an axis: tau=0,tau=0.045. None: all."""
     seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """Seeds of the trials, joined by commas; none: the space's. Those of an arm with its own stay."""
     num_samples: int = Field(1, ge=1)

@@ -48,6 +48,9 @@ def test_the_command_wins_over_the_space_and_the_space_over_the_task() -> None:
         (SPACE, {"settings": ("seed=3",)}, r"--settings seed=3: give --seeds instead"),
         (SPACE, {"settings": ("data-dir=x",)}, r"--settings data-dir=x: give --data-dir instead"),
         (SPACE, {"arms": ("AC",)}, r"--arms AC: must be of ERAC, MLE"),
+        (SPACE, {"values": ("tau",)}, r"--values tau: must be AXIS=VALUE"),
+        (SPACE, {"values": ("taw=0",)}, r"--values taw=..: must be an axis with a grid, .* tau"),
+        (SPACE, {"values": ("tau=0.3",)}, r"--values tau=0.3: must be of 0.0,0.2"),
         (SPACE, {"scheduler": "asha"}, r"--scheduler asha: tune space x is a grid"),
         (SPACE, {"num_samples": 2}, r"--num-samples 2: tune space x has no Range"),
         (
@@ -79,6 +82,15 @@ def test_arms_of_a_command_are_a_part_of_the_space() -> None:
         "MLE seed 4",
         "MLE seed 5",
     ]
+
+
+def test_values_of_a_command_are_a_part_of_an_axis() -> None:
+    """Written in any way; arms without the axis stay as they are."""
+    assert [trial.said for trial, _, _ in trials_of(values=("tau=2e-1",))] == [
+        "ERAC tau=0.2 seed 1",
+        "MLE seed 1",
+    ]
+    assert len(trials_of(values=("tau=0.2", "tau=0"))) == 3
 
 
 def test_the_baseline_need_not_be_among_the_arms_of_a_command() -> None:
