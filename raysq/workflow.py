@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from raysq.algorithms.moment import Moment
@@ -33,6 +32,7 @@ from raysq.recipe import PlannedStage, Recipe, TrainingConfig, package_digest, p
 from raysq.records import RESULT
 from raysq.tasks import task_named
 from raysq.tasks.generated import demo_settings, generated, holds_generated
+from raysq.terminal import terminal
 from raysq.tracking import RunStatus, Tracker, comparison_text
 from raysq.training.job import job_of, local_device, run_here, workers_of
 from raysq.training.samples import NO_NETWORKS
@@ -57,7 +57,7 @@ def main(recipe: Recipe, description: str | None, argv: Sequence[str] | None = N
 def run(recipe: Recipe, config: TrainingConfig) -> int:
     """Run the workflow to its end, reusing and resuming stages; returns the exit status."""
     logging.basicConfig(level=logging.INFO if config.verbose else logging.WARNING, format="%(message)s")
-    say = partial(Console(quiet=config.quiet).print, highlight=False, soft_wrap=True)
+    say = terminal(quiet=config.quiet).print
     recipe.check(config)
     places = Places.of(f"{recipe.name}-{config.task}-seed{config.seed}", config)
     try:
@@ -98,9 +98,9 @@ def _run(recipe: Recipe, config: TrainingConfig, places: Places, device: str) ->
         for held_file in claims:
             held_file.close()
     (places.output / "attempt").unlink(missing_ok=True)
-    Console().print(_table(result["stages"]))
+    terminal().print(_table(result["stages"]), soft_wrap=False)
     for line in [*undelivered, *(w for s in result["stages"] for w in s["warnings"])]:
-        Console(quiet=config.quiet).print(f"warning: {line}", highlight=False, soft_wrap=True)
+        terminal(quiet=config.quiet).print(f"warning: {line}")
     print(f"results: {places.output / RESULT}")
     run_ids = [stage.record["run_id"] for stage in stages]
     print(comparison_text(tracker.uri, tracker.experiment_id, run_ids))
@@ -116,10 +116,10 @@ def _train_and_deliver(
     tracker: Tracker,
 ) -> list[Undelivered]:
     """Train what is not finished, with progress on the terminal and metrics in MLflow while it goes on."""
-    console = Console(quiet=config.quiet)
+    console = terminal(quiet=config.quiet)
     warnings = [f"warning: {line}" for stage in stages for line in stage.warnings]
     for line in [f"results go to {places.output}", *map(_intention, stages), *warnings]:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line)
     progress = Progress(console, stages, len(corpus.splits["train"]))
     delivery = Delivery(tracker, on_record=progress.show)
     try:

@@ -23,6 +23,7 @@ LAYERS = (
         "disk",
         "files",
         "records",
+        "terminal",
         "workplace",
     },
     {"data", "images", "losses", "metrics", "rewards", "proposals", "models"},

@@ -16,10 +16,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from raysq.commandline import run_command
 from raysq.files import replace_json
+from raysq.terminal import terminal
 
 if TYPE_CHECKING:
     from tests.benchmarks.settings import BenchmarkSettings
@@ -58,7 +57,7 @@ def main(settings: BenchmarkSettings) -> None:
     from raysq.training.job import local_device
     from tests.benchmarks import machine, rows
 
-    console = Console(width=None if sys.stdout.isatty() else 220, highlight=False, soft_wrap=True)
+    console = terminal(width=None if sys.stdout.isatty() else 220)
     settings = settings.model_copy(update={"device": local_device(settings.device)})
     torch.set_num_threads(settings.num_threads)
     rows.write([], settings.output_dir)  # what cannot be written is said before hours of work

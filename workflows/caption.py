@@ -39,6 +39,7 @@ from raysq.images.pictures import BadImage, Pictures
 from raysq.images.store import FeatureStore
 from raysq.metrics import caption_scores, corpus_bleu
 from raysq.places import lasting
+from raysq.terminal import terminal
 from raysq.training.job import local_device
 
 ENCODED_TOGETHER = 64
@@ -113,7 +114,7 @@ class Captioned:
 
 def main(settings: CaptionSettings) -> None:
     """Caption, score and write; say what was left out."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = terminal()
     output = lasting("--output-dir", settings.output_dir or settings.run / "captions")
     stage = FinishedStage.open(settings.run, settings.stage)
     captioner = stage.captioner(settings)
@@ -239,8 +240,8 @@ def caption(
     """The images with their captions, by name, and why others were left out; with a bar on a terminal."""
     found: list[Captioned] = []
     left_out = work.skipped
-    terminal = Console(stderr=True)
-    with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
+    errors = terminal(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
         bar = progress.add_task("captioning", total=work.num_shards)
         for shard in features_of(work):
             captions = captioner.caption(shard.features) if shard.names else []

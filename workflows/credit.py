@@ -32,6 +32,7 @@ from raysq.finished import FinishedStage, data_dir_of
 from raysq.places import lasting
 from raysq.records import SETTINGS, SettingsRecord, read_record
 from raysq.rewards.scoring import LocalScorer
+from raysq.terminal import terminal
 from raysq.tracked import Tracked, TrackedRun
 from raysq.tracking import Tracker, without_credentials
 from raysq.training.job import local_device
@@ -75,7 +76,7 @@ RUN_ID = re.compile("[0-9a-f]{32}")
 
 def main(settings: CreditSettings) -> None:
     """Read the stage, write page and numbers, attach them to its run."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = terminal()
     folder, uri = located(settings)
     stage = FinishedStage.open(folder, settings.stage)
     output = lasting("--output-dir", settings.output_dir or folder / "credit")

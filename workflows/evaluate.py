@@ -32,6 +32,7 @@ from raysq.files import replace_json, write_lines
 from raysq.finished import DecodeSettings, FinishedStage, data_dir_of
 from raysq.metrics import NAMES, CorpusScore, corpus_bleu, detokenised_bleu, text_scores
 from raysq.places import lasting
+from raysq.terminal import terminal
 
 
 class EvaluateSettings(DecodeSettings):
@@ -83,7 +84,7 @@ class Text:
 
 def main(settings: EvaluateSettings) -> None:
     """Translate and score; print a table, and write what was asked for."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = terminal()
     output = lasting("--output-dir", settings.output_dir) if settings.output_dir else None
     stage = FinishedStage.open(settings.run, settings.stage)
     text = split_text(settings, stage, console) if settings.source is None else file_text(settings, stage)
@@ -181,8 +182,8 @@ def file_text(settings: EvaluateSettings, stage: FinishedStage) -> Text:
 
 def translate(translator: Translator, sources: Sequence[Sequence[str]]) -> list[list[str]]:
     """Words of the best translation of each sentence, with a bar on a terminal."""
-    terminal = Console(stderr=True)
-    with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
+    errors = terminal(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
         bar = progress.add_task("translating", total=len(sources))
         found = translator.translate(sources, advance=lambda count: progress.advance(bar, count))
     return [best.words for best, *_ in found]

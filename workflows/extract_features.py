@@ -29,6 +29,7 @@ from raysq.images.extraction import EncodeShards, Extraction, encoding_here, ext
 from raysq.images.pictures import Pictures
 from raysq.images.store import MANIFEST, FeatureStore
 from raysq.places import lasting
+from raysq.terminal import terminal
 from raysq.workplace import occupied, workplace
 
 if TYPE_CHECKING:  # its imports take seconds
@@ -76,7 +77,7 @@ class ExtractSettings(Config):
 
 def main(settings: ExtractSettings) -> None:
     """Extract, or find that it was done; say what came of it."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)  # file names may hold brackets
+    console = terminal()
     folder = lasting("--output-dir", settings.output_dir)
     if occupied(folder) and not (folder / MANIFEST).is_file():
         raise UserError(f"{folder} exists and holds no features: give another --output-dir, or remove it")
@@ -95,7 +96,7 @@ def main(settings: ExtractSettings) -> None:
                 "reused: same images, same network",
             )
         else:
-            progress = Progress(Console(stderr=True, quiet=settings.quiet))
+            progress = Progress(terminal(stderr=True, quiet=settings.quiet))
             with encoding(settings, extraction, encoder) as encode_shards:
                 store = extract(extraction, encoder.record, hidden, folder, encode_shards, progress.show)
             state = f"written in {time.monotonic() - began:.0f} s"
@@ -157,7 +158,7 @@ class Progress:
         now = time.monotonic()
         if now - self._shown >= PLAIN_SECONDS:
             self._shown = now
-            self._console.print(f"{done} of {of} shards, {now - self._began:.0f} s", highlight=False)
+            self._console.print(f"{done} of {of} shards, {now - self._began:.0f} s")
 
 
 def report(store: FeatureStore, annotations: Annotations | None, console: Console) -> None:

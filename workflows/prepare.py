@@ -30,6 +30,7 @@ from raysq.data.prepare import Prepared, prepare
 from raysq.data.settings import PrepareSettings, task_defaults
 from raysq.places import default_place, lasting
 from raysq.tasks.text import given
+from raysq.terminal import terminal
 
 PLAIN_SECONDS = 10.0
 """Time between two lines of progress where there is no terminal."""
@@ -40,11 +41,11 @@ def main(settings: PrepareSettings) -> None:
     output = settings.output_dir or default_place(settings.folder)
     lasting("--output-dir", output)
     settings = settings.model_copy(update={"output_dir": output})
-    console = Console(stderr=True, quiet=settings.quiet)
+    console = terminal(stderr=True, quiet=settings.quiet)
     with no_empty_parents(settings.folder), LineCount(console) as line_count:
         found = given(settings)
         prepared = prepare(settings, found.text, line_count.show, features=found.features)
-    report(settings, prepared, Console())
+    report(settings, prepared, terminal())
 
 
 @contextmanager
@@ -83,22 +84,18 @@ class LineCount:
             self._status.update(text)
         elif now - self._shown >= PLAIN_SECONDS:
             self._shown = now
-            self._console.print(text, highlight=False, soft_wrap=True)
+            self._console.print(text)
 
 
 def report(settings: PrepareSettings, prepared: Prepared, console: Console) -> None:
     """Print the table of counts and the next command."""
     folder, manifest = prepared.folder, prepared.manifest
     state = "reused: same text, same settings" if prepared.reused else "written"
-    console.print(f"{folder} {state} (data {manifest.digest[:12]})", soft_wrap=True, highlight=False)
-    console.print(counts(manifest))
+    console.print(f"{folder} {state} (data {manifest.digest[:12]})")
+    console.print(counts(manifest), soft_wrap=False)
     sizes = ", ".join(f"{size:,} {side}" for side, size in manifest.vocabulary_sizes.items())
-    console.print(f"vocabulary: {sizes}, with 4 specials each", highlight=False)
-    console.print(
-        f"next: python workflows/erac.py --task {settings.task} --data-dir {folder}",
-        soft_wrap=True,
-        highlight=False,
-    )
+    console.print(f"vocabulary: {sizes}, with 4 specials each")
+    console.print(f"next: python workflows/erac.py --task {settings.task} --data-dir {folder}")
 
 
 def counts(manifest: Manifest) -> Table:

@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 from pydantic import model_validator
-from rich.console import Console
 
 from raysq.commandline import run_command
 from raysq.config import Config, UserError
@@ -28,6 +27,7 @@ from raysq.report.papers import TABLES
 from raysq.report.rows import SpaceResults, read_rows, write_rows
 from raysq.report.section import Section, section_of
 from raysq.report.tables import quoted_table
+from raysq.terminal import terminal
 from raysq.tracked import Tracked
 from raysq.tracking import Tracker, default_uri
 
@@ -61,7 +61,7 @@ class ReportSettings(Config):
 
 def main(settings: ReportSettings) -> None:
     """Gather, write, log."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = terminal()
     output = lasting("--output-dir", settings.output_dir)
     uri = settings.tracking_uri or default_uri(Path("runs"))
     tracked = Tracked(uri, settings.experiment) if settings.experiment else None

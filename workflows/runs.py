@@ -28,6 +28,7 @@ from raysq.config import Config, UserError
 from raysq.inventory import Inventory, RunEntry, StageEntry, is_run, read_run, take_inventory
 from raysq.prune import Pruned, prune
 from raysq.records import SETTINGS
+from raysq.terminal import terminal
 
 METRICS = {
     "bleu": "BLEU {:.2f}",
@@ -74,7 +75,7 @@ class RunsSettings(Config):
 def main(settings: RunsSettings) -> None:
     """Read run storage and print what was asked for."""
     # a table cut to 80 columns is of no use in a file or a pipe
-    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=True)
+    console = terminal(width=None if sys.stdout.isatty() else 200)
     if settings.run is not None:
         _show_run(settings, settings.run.expanduser().resolve(), console)
         return
@@ -287,7 +288,7 @@ def _size(size: float) -> str:
 
 def _print_damage(damage: Iterable[str], console: Console) -> None:
     for line in dict.fromkeys(damage):
-        console.print(f"warning: {line}", markup=False)
+        console.print(f"warning: {line}")
 
 
 def _print_json(value: object) -> None:

@@ -26,6 +26,7 @@ from raysq.files import replace_json
 from raysq.images.pictures import Pictures
 from raysq.images.settings import ClassifierSettings
 from raysq.places import lasting
+from raysq.terminal import terminal
 from raysq.workplace import occupied, publish, workplace
 
 if TYPE_CHECKING:  # their imports take seconds
@@ -58,7 +59,7 @@ def main(settings: TrainEncoderSettings) -> None:
 
     torch.set_num_threads(settings.threads)
     quiet_transformers()
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = terminal()
     folder = lasting("--output-dir", settings.output_dir)
     if occupied(folder):
         raise UserError(f"{folder} exists already: give another --output-dir, or remove it")

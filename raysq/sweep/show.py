@@ -18,6 +18,7 @@ from raysq.progress import PLAIN_SECONDS, news
 from raysq.sweep.forecast import Forecast, most_updates, path_and_sum
 from raysq.sweep.graph import Graph, Node, TrialPlan
 from raysq.sweep.space import Space
+from raysq.terminal import terminal
 from raysq.training.journal import Record
 
 HOUR = 3600.0
@@ -34,8 +35,8 @@ COLUMNS = (
 
 def wide() -> Console:
     """For tables: where there is no terminal nothing is cut to its width."""
-    console = Console()
-    return console if console.is_terminal else Console(width=200)
+    console = terminal(soft_wrap=False)
+    return console if console.is_terminal else terminal(soft_wrap=False, width=200)
 
 
 class Board:
@@ -52,7 +53,7 @@ class Board:
         self._live: Live | None = None
         reused = len(graph.nodes) - len(graph.to_train)
         said = f"{len(graph.trials)} trials, {len(graph.nodes)} distinct stages: {reused} reused"
-        console.print(f"{said}, {len(graph.to_train)} to train", highlight=False)
+        console.print(f"{said}, {len(graph.to_train)} to train")
         if console.is_terminal and not console.quiet:
             self._live = Live(get_renderable=self._table, console=console, refresh_per_second=1)
             self._live.start()
@@ -67,9 +68,7 @@ class Board:
             self._at[node.folder] = (record.step, self._at[node.folder][1])
         if self._live is None and (evaluation or time.monotonic() - self._last_line >= PLAIN_SECONDS):
             self._last_line = time.monotonic()
-            self._console.print(
-                f"{_name(node)} update {record.step}: {said}", highlight=False, soft_wrap=True
-            )
+            self._console.print(f"{_name(node)} update {record.step}: {said}")
 
     def changed(self, node: Node, outcome: Outcome | None) -> None:
         """A stage has begun (None) or ended."""
@@ -78,7 +77,7 @@ class Board:
             said = "begins" if outcome is None else f"{outcome.state}: {outcome.reason}"
             left = sum(state in ("waits", "trains") for state in self._state.values())
             line = f"{_name(node)} {said} ({left} of {len(self._state)} stages left)"
-            self._console.print(line, highlight=False, soft_wrap=True)
+            self._console.print(line)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

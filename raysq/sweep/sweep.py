@@ -8,9 +8,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
-
-from rich.console import Console
 
 from raysq.claim import claim
 from raysq.cluster.connection import connection
@@ -31,6 +28,7 @@ from raysq.sweep.runs import SweepRuns
 from raysq.sweep.settings import TuneSettings
 from raysq.sweep.show import Board, best_text, closing_table, forecast_table, forecast_text, wide
 from raysq.sweep.space import Space
+from raysq.terminal import terminal
 from raysq.tracking import RunStatus, Tracker, comparison_text
 from raysq.training.job import job_of, workers_of
 from raysq.workflow import generated_data, given_data, try_proposals, version_of
@@ -49,7 +47,7 @@ def run(space: Space, settings: TuneSettings, recipe_named: Callable[[str], Reci
     if settings.dry_run:
         _forecast(trials.all(), settings, places)
         return 0
-    say = partial(Console(quiet=settings.quiet).print, highlight=False, soft_wrap=True)
+    say = terminal(quiet=settings.quiet).print
     wanted = settings.model_copy(update={"num_learners": max(1, settings.num_learners)})
     if settings.num_learners == 0:
         wanted = wanted.model_copy(update={"device": "cuda" if settings.gpus_per_trial else "cpu"})
@@ -176,7 +174,7 @@ class Sweep:
     def _train(self, graph: Graph, known: Outcomes, runs: SweepRuns) -> list[Undelivered]:
         """Train what has not ended; gives the metrics that MLflow did not take."""
         todo = [node for node in graph.to_train if node.folder not in known.ended]
-        board = Board(Console(quiet=self.settings.quiet), graph, self.corpus)
+        board = Board(terminal(quiet=self.settings.quiet), graph, self.corpus)
         delivery = Delivery(self.tracker, on_record=board.show)
 
         def changed(place: int, outcome: Outcome | None) -> None:
