@@ -1,14 +1,15 @@
-"""A folder that appears when it is complete: what interrupted work left behind is found again beside it."""
+"""A folder that appears when it is complete: what interrupted work left behind lies beside it."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from raysq.claim import claim
+from raysq.claim import claim, holder
 from raysq.disk import full_disk_told
 from raysq.files import sync_folder
 
@@ -19,32 +20,45 @@ def occupied(folder: Path) -> bool:
 
 
 @contextmanager
-def workplace(folder: Path, what: str) -> Iterator[Path]:
-    """A hidden folder beside ``folder`` for this command alone; what it holds stays until that is there.
+def workplace(folder: Path, what: str, *, resumable: bool = True, patience: float = 0.0) -> Iterator[Path]:
+    """A hidden folder beside ``folder`` for this command alone.
 
     ``data`` in it is what `publish` makes ``folder`` of; the rest is scratch.
 
     Args:
         folder: where the outcome will be.
         what: how a message names the work.
+        resumable: what it holds stays until ``folder`` is there, for the same command to go on; else it is
+            empty at first and gone at the end.
+        patience: how long to wait for another command that does the same work. [seconds]
 
     Raises:
         UserError: another live command does the same work, or the disk refuses or is full.
     """
     hidden = folder.with_name(f".{folder.name}.partial")
+    until = time.monotonic() + patience
+    while hidden.is_dir() and holder(hidden) and time.monotonic() < until:
+        time.sleep(0.2)
     held = claim(hidden, what, "wait for it, or give another --output-dir")
     try:
         with full_disk_told(folder):
+            if not resumable:
+                shutil.rmtree(hidden / "data", ignore_errors=True)
             (hidden / "data").mkdir(exist_ok=True)
             try:
                 yield hidden
             except KeyboardInterrupt as stop:
-                stop.add_note("repeat the command to continue")
+                if resumable:
+                    stop.add_note("repeat the command to continue")
                 raise
     finally:
-        if occupied(folder) or not any(path.is_file() for path in hidden.rglob("*") if path.name != "claim"):
-            shutil.rmtree(hidden)
+        if not resumable or occupied(folder) or not _holds_work(hidden):
+            shutil.rmtree(hidden, ignore_errors=True)
         held.close()
+
+
+def _holds_work(hidden: Path) -> bool:
+    return any(path.is_file() for path in hidden.rglob("*") if path.name != "claim")
 
 
 def publish(hidden: Path, folder: Path) -> None:

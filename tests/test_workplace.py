@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 
 from raysq.config import UserError
@@ -46,3 +48,30 @@ def test_an_empty_folder_is_free(tmp_path):
         (hidden / "data" / "a").write_text("1")
         publish(hidden, tmp_path / "out")
     assert (tmp_path / "out" / "a").exists()
+
+
+def test_what_cannot_be_resumed_begins_empty_and_leaves_nothing(tmp_path):
+    folder = tmp_path / "out"
+    (tmp_path / ".out.partial" / "data").mkdir(parents=True)
+    (tmp_path / ".out.partial" / "data" / "of a dead command").touch()
+
+    def interrupted():
+        with workplace(folder, "it", resumable=False) as hidden:
+            assert list((hidden / "data").iterdir()) == []
+            (hidden / "data" / "a").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        interrupted()
+    assert not hasattr(stopped.value, "__notes__")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_command_is_waited_for(tmp_path):
+    first = workplace(tmp_path / "out", "it")
+    first.__enter__()
+    release = threading.Timer(0.3, first.__exit__, (None, None, None))
+    release.start()
+    with workplace(tmp_path / "out", "it", patience=60):
+        release.join()
+    assert list(tmp_path.iterdir()) == []

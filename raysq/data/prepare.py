@@ -10,10 +10,9 @@ import hashlib
 import html
 import os
 import shutil
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,7 +21,6 @@ from typing import get_args
 import numpy as np
 import pyarrow as pa
 
-from raysq.claim import claim, holder
 from raysq.config import UserError
 from raysq.data.corpus import SPLITS, DropReason, ParallelText, SplitName, drop_reason, sha256_of
 from raysq.data.manifest import (
@@ -42,10 +40,9 @@ from raysq.data.settings import PrepareSettings, settings_of
 from raysq.data.shards import Corpus, Encode, write_shards
 from raysq.data.tokenisation import Pairs, tokenised
 from raysq.data.vocabulary import Vocabulary
-from raysq.disk import full_disk_told
 from raysq.images.store import FeatureStore
 from raysq.types import SPECIALS
-from raysq.workplace import occupied
+from raysq.workplace import occupied, publish, workplace
 
 SIDES = ("source", "target")
 _TEXT_SCHEMA = pa.schema([("source_text", pa.string()), ("target_text", pa.string())])
@@ -94,31 +91,13 @@ def prepare(
     folder = settings.folder
     if occupied(folder):
         return _reuse(settings, text, features)
-    with _workplace(folder.resolve(), patience) as workplace:
+    place = folder.resolve()
+    with workplace(place, f"the preparation of {place}", resumable=False, patience=patience) as hidden:
         if occupied(folder):  # another command has written it in the meantime
             return _reuse(settings, text, features)
-        aside = workplace / "data"
-        aside.mkdir()
-        manifest = _write(aside, settings, text, on_lines, features)
-        os.rename(aside, folder.resolve())
+        manifest = _write(hidden / "data", settings, text, on_lines, features)
+        publish(hidden, place)
     return Prepared(folder, manifest, reused=False)
-
-
-@contextmanager
-def _workplace(folder: Path, patience: float) -> Iterator[Path]:
-    """A hidden folder beside ``folder`` for this command alone, gone at the end; a dead one's is emptied."""
-    workplace = folder.with_name(f".{folder.name}.partial")
-    until = time.monotonic() + patience
-    while workplace.is_dir() and holder(workplace) and time.monotonic() < until:
-        time.sleep(0.2)
-    held = claim(workplace, f"the preparation of {folder}", "wait for it, or give another --output-dir")
-    try:
-        shutil.rmtree(workplace / "data", ignore_errors=True)
-        with full_disk_told(folder):
-            yield workplace
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
-        held.close()
 
 
 def _reuse(settings: PrepareSettings, text: ParallelText, features: FeatureStore | None) -> Prepared:
