@@ -28,6 +28,8 @@ class Comparison:
     """All pairs together, the same sentences drawn for each; None: no references, or no hypotheses."""
     by_pair: Sequence[Difference]
     """Each pair alone, sacreBLEU's paired bootstrap."""
+    of_means: float
+    """Mean of all the group's runs less that of all the baseline's, upwards better."""
 
 
 def compare(results: SpaceResults, groups: Sequence[Group]) -> list[Comparison]:
@@ -49,9 +51,9 @@ def compare(results: SpaceResults, groups: Sequence[Group]) -> list[Comparison]:
             together = bootstrap.difference(complete)
             single = [bootstrap.difference([pair]) for pair in complete]
         seeds = PairedSeeds.of([fmean(of_seed) for of_seed in gains])
-        found.append(
-            Comparison(group, other, [g for of_seed in gains for g in of_seed], seeds, together, single)
-        )
+        of_means = sign * (fmean(group.scores("test", metric)) - fmean(other.scores("test", metric)))
+        each = [g for of_seed in gains for g in of_seed]
+        found.append(Comparison(group, other, each, seeds, together, single, of_means))
     return found
 
 
@@ -59,7 +61,9 @@ def significance_table(results: SpaceResults, comparisons: Sequence[Comparison])
     """Gains over the baseline with their intervals and p; what few seeds cannot show is said."""
     titles = (
         "algorithm",
-        "mean gain",
+        "difference of means",
+        "runs",
+        "mean gain of pairs",
         "sd",
         "95 % over seeds (t)",
         "better",
@@ -72,6 +76,8 @@ def significance_table(results: SpaceResults, comparisons: Sequence[Comparison])
     rows = [
         [
             Cell(_said(results, c)),
+            Cell(f"{c.of_means:+.2f}", c.of_means),
+            Cell(f"{len(c.group.finished)} : {len(c.baseline.finished)}"),
             Cell(f"{c.over_seeds.mean:+.2f}", c.over_seeds.mean),
             Cell.number(c.over_seeds.deviation),
             _interval(c.over_seeds.interval),
@@ -88,21 +94,27 @@ def significance_table(results: SpaceResults, comparisons: Sequence[Comparison])
         f"{results.space.title}: gain in test {metric_name(results.space.metric)} over "
         f"{results.space.baseline}, runs paired by seed, {results.task}"
     )
-    return Table("significance", caption, [Column(t) for t in titles], rows, _notes(comparisons))
+    notes = _notes(comparisons, results.space.metric)
+    return Table("significance", caption, [Column(t) for t in titles], rows, notes)
 
 
 def _said(results: SpaceResults, comparison: Comparison) -> str:
     """The group, and its baseline where that is one of several."""
     baseline = comparison.baseline.label
-    return comparison.group.label + ("" if baseline == results.space.baseline else f" (beside {baseline})")
+    return comparison.group.marked + ("" if baseline == results.space.baseline else f" (beside {baseline})")
 
 
 def _interval(interval: tuple[float, float] | None) -> Cell:
     return Cell(NONE, "") if interval is None else Cell(f"{interval[0]:+.2f} .. {interval[1]:+.2f}")
 
 
-def _notes(comparisons: Sequence[Comparison]) -> list[str]:
-    notes = []
+def _notes(comparisons: Sequence[Comparison], metric: str) -> list[str]:
+    notes = [
+        "Pairs are runs of one seed. Runs that the other side has no partner for are in the difference of "
+        "means alone; p and intervals are not corrected for the number of algorithms compared."
+    ]
+    if metric == "rouge":
+        notes.append("ROUGE is the mean of ROUGE-1, ROUGE-2 and ROUGE-L.")
     for n in sorted({c.over_seeds.n for c in comparisons}):
         least = PairedSeeds.of([0.0] * n).least_p
         if least > 0.05:
@@ -118,8 +130,9 @@ def _notes(comparisons: Sequence[Comparison]) -> list[str]:
             f"{', '.join(sharing)}: runs share critics and actors, so that they are not independent, and "
             "intervals and p over seeds are too small."
         )
+    whose = "sacreBLEU's paired bootstrap" if metric == "bleu" else "paired bootstrap"
     notes.append(
-        f"Over sentences: sacreBLEU's paired bootstrap, {DRAWS} draws of the test sentences. All pairs "
+        f"Over sentences: {whose}, {DRAWS} draws of the test sentences. All pairs "
         "together: the same sentences are drawn for every pair, and the mean of the pairs' differences is "
         "tested. It says whether these models differ on other sentences, not whether other seeds would."
     )

@@ -63,7 +63,7 @@ def noise_table(results: SpaceResults, groups: Sequence[Group]) -> list[Table]:
         cells = []
         for when in ("first", "best"):
             whole, own = (measured_noise(group, when, own=own) for own in (False, True))
-            cells += [_mean(whole, "variance"), _mean(whole, "relative"), _mean(own, "relative")]
+            cells += [_mean_variance(whole), _ratio(whole), _ratio(own)]
         if any(cell.value != "" for cell in cells):
             rows.append([Cell(group.label), *cells])
     if not rows:
@@ -79,8 +79,10 @@ def noise_table(results: SpaceResults, groups: Sequence[Group]) -> list[Table]:
     )
     caption = f"{results.space.title}: noise of the policy's gradient on one batch, {results.task}"
     note = (
-        "Of independent draws of samples and dropout for one batch, means over runs. Where the squared mean "
-        "is not above 0 the noise hides it, and there is no ratio. Without the MLE term: what joint training "
+        "Of independent draws of samples and dropout for one batch: the mean variance over runs, and the sum "
+        "of the variances over the sum of the squared means, so that runs whose mean the noise hides count "
+        "too. "
+        "Where that sum is not above 0 there is no ratio. Without the MLE term: what joint training "
         "mixes in is left out of the gradient, where there is any."
     )
     return [Table("gradient-noise", caption, [Column(title) for title in titles], rows, [note])]
@@ -96,6 +98,16 @@ def _critics(group: Group) -> dict[str, list[Calibration]]:
     return found
 
 
-def _mean(measured: Sequence[dict[str, float | None]], key: str) -> Cell:
-    values = [value for noise in measured if (value := noise.get(key)) is not None]
-    return Cell.number(fmean(values), 3) if values else Cell.number(None)
+def _values(measured: Sequence[dict[str, float | None]], key: str) -> list[float]:
+    return [value for noise in measured if (value := noise.get(key)) is not None]
+
+
+def _mean_variance(measured: Sequence[dict[str, float | None]]) -> Cell:
+    values = _values(measured, "variance")
+    return Cell.number(fmean(values) if values else None, 3)
+
+
+def _ratio(measured: Sequence[dict[str, float | None]]) -> Cell:
+    """Variance over squared mean of all runs together: leaving out the noisiest would flatter."""
+    squares = sum(_values(measured, "mean_squared_norm"))
+    return Cell.number(sum(_values(measured, "variance")) / squares if squares > 0 else None, 3)

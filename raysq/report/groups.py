@@ -26,6 +26,11 @@ class Group:
         return ", ".join([self.arm, *(f"{name} {value}" for name, value in self.values.items())])
 
     @property
+    def marked(self) -> str:
+        """``label``, with a dagger where some runs count and others do not."""
+        return self.label + ("†" if self.finished and self.excluded else "")
+
+    @property
     def finished(self) -> list[TrialRow]:
         """Those that count."""
         return [trial for trial in self.trials if trial.state == "finished"]
@@ -34,6 +39,13 @@ class Group:
     def excluded(self) -> dict[str, int]:
         """How many do not count, by state."""
         return dict(Counter(trial.state for trial in self.trials if trial.state != "finished"))
+
+    @property
+    def kept_start(self) -> int:
+        """Runs that count and whose best checkpoint is the policy that the judged stage began with."""
+        return sum(
+            t.judged is not None and bool(t.judged.after) and not t.judged.best_update for t in self.finished
+        )
 
     def scores(self, split: str, metric: str) -> list[float]:
         """A closing score of every trial that counts and has it."""

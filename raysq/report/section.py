@@ -71,7 +71,7 @@ def section_of(results: SpaceResults) -> Section:
         calibration(results, groups),
         gradient_noise(results, groups),
     ]
-    best = [_in_words(results, max(comparisons, key=lambda c: c.over_seeds.mean))] if comparisons else []
+    best = [_in_words(results, comparisons)] if comparisons else []
     said = [_standing(results), *best, *results.notes]
     return Section(
         results, paper, said, [t for t in tables if t.rows], [d for d in drawings if d is not None]
@@ -89,10 +89,15 @@ def _standing(results: SpaceResults) -> str:
     return f"{standing}. The sweep is not finished: this is a part." if results.unfinished else f"{standing}."
 
 
-def _in_words(results: SpaceResults, comparison: Comparison) -> str:
+def _in_words(results: SpaceResults, comparisons: Sequence[Comparison]) -> str:
     """The best comparison in a sentence, with what its numbers cannot show."""
+    comparison = max(comparisons, key=lambda c: c.over_seeds.mean)
     seeds, sentences = comparison.over_seeds, comparison.over_sentences
-    said = f"Most is gained over {comparison.baseline.label} by {comparison.group.label}: {seeds.mean:+.2f}"
+    over = comparison.baseline.label
+    if seeds.mean > 0:
+        said = f"Most is gained over {over} by {comparison.group.marked}: {seeds.mean:+.2f}"
+    else:
+        said = f"Nothing gains over {over}; {comparison.group.marked} comes nearest: {seeds.mean:+.2f}"
     said += f" test {metric_name(results.space.metric)}"
     if seeds.interval is None:
         said += " with one seed, which says nothing of others"
@@ -106,4 +111,6 @@ def _in_words(results: SpaceResults, comparison: Comparison) -> str:
         said += ")"
     if sentences is not None:
         said += f"; over sentences p = {sentences.p:.3f} (paired bootstrap)"
+    if len(comparisons) > 1:
+        said += f". It is the best of {len(comparisons)}, for which no p is corrected"
     return said + "."

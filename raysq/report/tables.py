@@ -44,11 +44,11 @@ def results_table(results: SpaceResults, groups: Sequence[Group], paper: PaperTa
         rows += [[*_ours(group, split, metric), *numbers] for group in of_row]
         if not of_row:
             said = "not run" if theirs.arm else "quoted, not in raysq"
-            rows.append([Cell(theirs.label), Cell(said), *[Cell(NONE, "")] * 4, *numbers])
+            rows.append([Cell(theirs.label), Cell(said), *[Cell(NONE, "")] * 5, *numbers])
     columns = paper.columns if paper else ()
     others = [group for group in groups if group not in shown]
     rows += [[*_ours(group, split, metric), *[Cell(NONE, "")] * len(columns)] for group in others]
-    ours = [Column(title) for title in ("algorithm", "mean", "sd", "min", "max", "n")]
+    ours = [Column(title) for title in ("algorithm", "mean", "sd", "min", "max", "n", "not counted")]
     titles = [Column(f"{paper.paper}: {c.title} ({c.data})", theirs=True) for c in columns] if paper else []
     caption = f"{results.space.title}: {split} {metric_name(metric)}, {results.task}"
     return Table("results", caption, [*ours, *titles], rows, _notes(groups, paper))
@@ -61,7 +61,7 @@ def scores_table(results: SpaceResults, groups: Sequence[Group]) -> list[Table]:
         return []
     names = [name for name in names if not (name == "bleu" and "bleu4" in names)]  # the same number
     rows = [
-        [Cell(group.label), *(_spread(group.summary("test", name)) for name in names)]
+        [Cell(group.marked), *(_spread(group.summary("test", name)) for name in names)]
         for group in groups
         if group.finished
     ]
@@ -81,12 +81,13 @@ def details_table(results: SpaceResults, groups: Sequence[Group]) -> Table:
         before = [sum(stage.seconds for stage in trial.before()) for trial in group.finished]
         rows.append(
             [
-                Cell(group.label),
+                Cell(group.marked),
                 Cell.number(_mean(group.scores("dev", results.space.metric))),
                 Cell.number(_mean(group.scores("test", "sample_bleu"))),
                 Cell.number(_mean(group.scores("test", "length_ratio")), 3),
                 Cell.number(_mean(group.scores("test", "perplexity"))),
                 Cell.number(_mean([stage.updates for stage in judged]), 0),
+                Cell.number(_mean([stage.best_update for stage in judged]), 0),
                 Cell.number(_minutes([stage.seconds for stage in judged]), 1),
                 Cell.number(_mean(calls), 0),
                 Cell.number(_minutes(before), 1),
@@ -99,6 +100,7 @@ def details_table(results: SpaceResults, groups: Sequence[Group]) -> Table:
         "length ratio",
         "perplexity",
         "updates",
+        "best update",
         "time [min]",
         "reward calls [sequences]",
         "time of the stages before [min]",
@@ -146,18 +148,21 @@ def _matches(space: Space, group: Group, row: PaperRow) -> bool:
 def _ours(group: Group, split: str, metric: str) -> list[Cell]:
     summary = group.summary(split, metric)
     if summary is None:
-        return [Cell(group.label), Cell(_states(group)), *[Cell(NONE, "")] * 3, Cell("0", 0)]
-    return [Cell(group.label), *_summary_cells(summary, "†" if group.excluded else "")]
-
-
-def _summary_cells(summary: Summary, mark: str) -> list[Cell]:
+        said = f"no {metric_name(metric)}" if group.finished else _states(group)
+        return [Cell(group.marked), Cell(said), *[Cell(NONE, "")] * 3, Cell("0", 0), _not_counted(group)]
     return [
+        Cell(group.marked),
         Cell.number(summary.mean),
         Cell.number(summary.deviation),
         Cell.number(summary.lowest),
         Cell.number(summary.highest),
-        Cell(f"{summary.n}{mark}", summary.n),
+        Cell(f"{summary.n}", summary.n),
+        _not_counted(group),
     ]
+
+
+def _not_counted(group: Group) -> Cell:
+    return Cell(_counts(group)) if group.finished and group.excluded else Cell(NONE, "")
 
 
 def _spread(summary: Summary | None) -> Cell:
@@ -192,10 +197,19 @@ def _published(number: Published | None) -> Cell:
 
 def _notes(groups: Sequence[Group], paper: PaperTable | None) -> list[str]:
     notes = []
-    missing = [f"{group.label}: {_counts(group)}" for group in groups if group.excluded and group.finished]
-    if missing:
-        notes.append(f"† Runs that are not counted. {'; '.join(missing)}.")
+    if any(group.excluded and group.finished for group in groups):
+        notes.append("† Not all runs are counted: see the column.")
+    kept = [f"{g.label} {g.kept_start} of {len(g.finished)}" for g in groups if g.kept_start]
+    if kept:
+        notes.append(f"Runs whose best checkpoint is the actor they began with: {', '.join(kept)}.")
+    parents = [f"{g.label} {count}" for g in groups if (count := _after_divergence(g))]
+    if parents:
+        notes.append(f"Runs that went on from the best checkpoint of a diverged stage: {', '.join(parents)}.")
     return notes + (_paper_notes(paper) if paper else [])
+
+
+def _after_divergence(group: Group) -> int:
+    return sum(any(stage.state == "diverged" for stage in trial.before()) for trial in group.finished)
 
 
 def _counts(group: Group) -> str:

@@ -22,7 +22,7 @@ def stage(name="mle", after=(), updates=10, seconds=60.0, reward_calls=0, scores
     ]
     row = {"name": name, "algorithm": name.title(), "state": "finished", "after": list(after)}
     row |= {"updates": updates, "best_update": updates, "seconds": seconds, "reward_calls": reward_calls}
-    return StageRow(**row, curve=curve, **given)
+    return StageRow(**{**row, "curve": curve, **given})
 
 
 def results(trials, arms=None, references=None, **space):

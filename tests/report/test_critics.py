@@ -10,7 +10,9 @@ def calibrated(correlation, q=1.0, position=0):
 
 
 def noise(relative, variance=2.0):
-    return {"variance": variance, "mean_squared_norm": 1.0, "relative": relative, "draws": 16}
+    """As measured: where the noise hides the mean there is no ratio, and the squared mean is not above 0."""
+    squared = -0.5 if relative is None else variance / relative
+    return {"variance": variance, "mean_squared_norm": squared, "relative": relative, "draws": 16}
 
 
 def texts(tables):
@@ -41,7 +43,8 @@ def test_noise_without_the_term_that_joint_training_mixes_in():
     assert texts(noise_table(found, groups_of(found))) == [["AC", "–", "–", "–", "2.000", "2.000", "9.000"]]
 
 
-def test_noise_hidden_in_one_run_is_left_out_of_the_mean_ratio():
+def test_noise_that_hides_the_mean_in_one_run_counts():
+    """Variances 2 and 2 over squared means 1 and -0.5: a ratio of 8, and not the 2 of the clear run."""
     trials = [
         trial("AC", s, 5.0, stages=[stage(gradient_noise={"first": noise(first), "best": noise(4.0)})])
         for s, first in ((1, 2.0), (2, None))
@@ -49,7 +52,7 @@ def test_noise_hidden_in_one_run_is_left_out_of_the_mean_ratio():
     trials.append(trial("MLE", 1, 5.0, stages=[stage(gradient_noise={"first": None, "best": noise(None)})]))
     found = results(trials)
     assert texts(noise_table(found, groups_of(found))) == [
-        ["AC", "2.000", "2.000", "2.000", "2.000", "4.000", "4.000"],
+        ["AC", "2.000", "8.000", "8.000", "2.000", "4.000", "4.000"],
         ["MLE", "–", "–", "–", "2.000", "–", "–"],
     ]
 

@@ -22,7 +22,7 @@ def test_all_that_is_known_is_said():
         "5 of 6 trials have finished, 1 diverged.",
         "Most is gained over MLE by AC: +3.50 test BLEU in the mean of 2 seeds (95 % t interval "
         "-2.85 .. +9.85, p = 0.5 by exact change of signs, where 2 seeds allow no p below 0.5); over "
-        "sentences p = 0.045 (paired bootstrap).",
+        "sentences p = 0.045 (paired bootstrap). It is the best of 2, for which no p is corrected.",
     ]
     assert [table.key for table in section.tables] == ["results", "significance", "details"]
     assert [drawing.key for drawing in section.drawings] == ["gains", "convergence"]
@@ -41,6 +41,14 @@ def test_one_seed_says_nothing_of_others():
     found = results([trial("MLE", 1, 50.0), trial("AC", 1, 52.0)], baseline="MLE")
     assert section_of(found).said[1] == (
         "Most is gained over MLE by AC: +2.00 test BLEU with one seed, which says nothing of others."
+    )
+
+
+def test_nothing_gained_is_said():
+    trials = [trial("MLE", 1, 50.0), trial("AC", 1, 49.0), trial("RAML", 1, 48.0)]
+    assert section_of(results(trials, baseline="MLE")).said[1] == (
+        "Nothing gains over MLE; AC comes nearest: -1.00 test BLEU with one seed, which says nothing of "
+        "others. It is the best of 2, for which no p is corrected."
     )
 
 

@@ -14,13 +14,13 @@ def test_every_row_of_the_paper_stands_in_its_order_and_ours_follow():
     found = results(trials)
     table = results_table(found, groups_of(found), TABLES["dai2018-table4"])
     assert texts(table) == [
-        ["ERAC", "60.50", "0.71", "60.00", "61.00", "2", "28.30 ± 0.06 (max 28.42)"],
-        ["ERAC w/o Future Ent.", "not run", "–", "–", "–", "–", "28.06 ± 0.05 (max 28.11)"],
-        ["AC", "not run", "–", "–", "–", "–", "28.04 ± 0.05 (max 28.10)"],
-        ["MLE", "50.00", "–", "50.00", "50.00", "1", "–"],
-        ["MRT", "40.00", "–", "40.00", "40.00", "1", "–"],
+        ["ERAC", "60.50", "0.71", "60.00", "61.00", "2", "–", "28.30 ± 0.06 (max 28.42)"],
+        ["ERAC w/o Future Ent.", "not run", "–", "–", "–", "–", "–", "28.06 ± 0.05 (max 28.11)"],
+        ["AC", "not run", "–", "–", "–", "–", "–", "28.04 ± 0.05 (max 28.10)"],
+        ["MLE", "50.00", "–", "50.00", "50.00", "1", "–", "–"],
+        ["MRT", "40.00", "–", "40.00", "40.00", "1", "–", "–"],
     ]
-    assert [column.theirs for column in table.columns] == [False] * 6 + [True]
+    assert [column.theirs for column in table.columns] == [False] * 7 + [True]
     assert table.columns[-1].title == "Dai et al. 2018: BLEU (IWSLT 2014 de-en, test)"
     assert table.notes == [
         "Numbers in italics are theirs: Dai et al. 2018, Table 4, on the data named there."
@@ -50,12 +50,32 @@ def test_runs_that_do_not_count_have_a_dagger():
     found = results(trials)
     table = results_table(found, groups_of(found), None)
     assert texts(table) == [
-        ["AC", "60.00", "–", "60.00", "60.00", "1†"],
-        ["MLE", "diverged", "–", "–", "–", "0"],
-        ["RAML", "not run", "–", "–", "–", "0"],
+        ["AC†", "60.00", "–", "60.00", "60.00", "1", "1 diverged, 1 not run"],
+        ["MLE", "diverged", "–", "–", "–", "0", "–"],
+        ["RAML", "not run", "–", "–", "–", "0", "–"],
     ]
-    assert table.rows[0][5].value == 1
-    assert table.notes == ["† Runs that are not counted. AC: 1 diverged, 1 not run."]
+    assert table.notes == ["† Not all runs are counted: see the column."]
+
+
+def test_what_a_policy_began_with_is_said():
+    """A best checkpoint of update 0 is the actor; one from scratch begins with nothing."""
+    stages = [stage("mle", best_update=0), stage("critic", ["mle"]), stage("erac", ["mle", "critic"])]
+    kept = [*stages[:2], stage("erac", ["mle", "critic"], best_update=0)]
+    diverged = [stages[0], stage("critic", ["mle"], state="diverged"), stages[2]]
+    trials = [
+        trial("ERAC", s, 60.0, stages=of, final="erac") for s, of in enumerate((stages, kept, diverged))
+    ]
+    trials.append(trial("MLE", 1, 50.0, stages=stages[:1]))
+    found = results(trials)
+    assert results_table(found, groups_of(found), None).notes == [
+        "Runs whose best checkpoint is the actor they began with: ERAC 1 of 3.",
+        "Runs that went on from the best checkpoint of a diverged stage: ERAC 1.",
+    ]
+
+
+def test_a_score_that_finished_runs_do_not_have():
+    found = results([trial("MLE", 1, 50.0)], metric="rouge")
+    assert texts(results_table(found, groups_of(found), None)) == [["MLE", "no ROUGE", *"–––", "0", "–"]]
 
 
 def test_settings_match_the_paper_by_the_last_part_of_their_keys():
@@ -72,7 +92,7 @@ def test_settings_match_the_paper_by_the_last_part_of_their_keys():
     rows = texts(results_table(found, groups_of(found), paper))
     assert judged_by(found, paper) == ("dev", "bleu")
     assert len(rows) == 8
-    assert rows[4] == ["ERAC, smoothing 1e-3, rate 0.001", "70.00", "–", "70.00", "70.00", "1", "29.41"]
+    assert rows[4] == ["ERAC, smoothing 1e-3, rate 0.001", "70.00", "–", "70.00", "70.00", "1", "–", "29.41"]
     assert rows[1][-1] == "26.27†"
     assert {row[1] for k, row in enumerate(rows) if k != 4} == {"not run"}
 
@@ -87,7 +107,7 @@ def test_details_are_means_over_runs_with_what_came_before():
     trials = [trial("ERAC", s, stages=stages, final="erac", dev={"bleu": 51.0}, test=scores) for s in (1, 2)]
     found = results([*trials, trial("ERAC", 3, state="failed")])
     assert texts(details_table(found, groups_of(found))) == [
-        ["ERAC", "51.00", "40.00", "0.950", "2.00", "50", "0.5", "2,000", "3.0"]
+        ["ERAC†", "51.00", "40.00", "0.950", "2.00", "50", "50", "0.5", "2,000", "3.0"]
     ]
 
 
