@@ -15,6 +15,8 @@ HEADLINE = "test_best/bleu"
 """The metric that comes first: runs of workflows, trials and stages have it under this one name."""
 _METRICS = (
     HEADLINE,
+    "test_best/rouge",  # of headlines
+    "test_best/cider",  # of captions
     "test_best/sample_bleu",
     "dev_best/bleu",
     "test_best/perplexity",
@@ -50,7 +52,7 @@ BEST = View(
         "searchFilter": _WITHOUT_STAGES,
         "orderByKey": f"metrics.`{HEADLINE}`",
         "orderByAsc": False,
-        "chartsSearchFilter": f"^({HEADLINE}|dev/bleu)$",
+        "chartsSearchFilter": "^(test_best|dev)/(bleu|rouge|cider)$",
     },
 )
 SEEDS = View(

@@ -15,3 +15,8 @@ def terminal(*, soft_wrap: bool = True, **options: Any) -> Console:
         options: of ``rich.console.Console``.
     """
     return Console(soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False, **options)
+
+
+def shown(name: str) -> str:
+    """A file's name with what would break a line or a terminal escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)

@@ -27,6 +27,8 @@ class TrackedRun:
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
     """The latest value of each."""
+    started: int
+    """When it began [ms since 1970]."""
 
 
 class Tracked:
@@ -38,7 +40,9 @@ class Tracked:
     def __init__(self, uri: str, experiment: str) -> None:
         path = Path(uri.removeprefix("sqlite:///")).expanduser()
         if uri.startswith("sqlite:///") and not path.is_file():
-            raise UserError(f"there is no tracking database {path}: give --tracking-uri, or --rows alone")
+            raise UserError(
+                f"there is no tracking database {path}: give the one that has the runs with --tracking-uri"
+            )
         self.uri, _ = resolved(uri)
         with contact(self.uri):
             self._client = open_client(self.uri)
@@ -117,4 +121,5 @@ class Tracked:
 
 
 def _read(run: Any) -> TrackedRun:
-    return TrackedRun(run.info.run_id, run.info.status, dict(run.data.tags), dict(run.data.metrics))
+    info, data = run.info, run.data
+    return TrackedRun(info.run_id, info.status, dict(data.tags), dict(data.metrics), info.start_time)

@@ -25,6 +25,7 @@ from raysq.data.shards import Corpus
 from raysq.delivery import Delivery, Undelivered
 from raysq.disk import full_disk_told
 from raysq.files import replace_json, write_lines
+from raysq.metrics.rouge import check_script
 from raysq.mlflow_runs import Runs
 from raysq.places import Places
 from raysq.progress import Progress
@@ -41,6 +42,8 @@ from raysq.training.step import Diverged
 
 DIVERGED = 3
 """Exit status of a workflow in which a stage diverged; its best checkpoint, if any, was kept and scored."""
+REFERENCES_LOOKED_AT = 1000
+"""Sources of dev and of test whose references tell whether ROUGE can read the script."""
 
 
 def main(recipe: Recipe, description: str | None, argv: Sequence[str] | None = None) -> int:
@@ -148,10 +151,25 @@ def _planned(
 
 
 def given_data(config: TrainingConfig, places: Places) -> Corpus | None:
-    """The data that --data-dir names; None where the task generates its own."""
+    """The data that --data-dir names; None where the task generates its own.
+
+    Raises:
+        UserError: there is none, it is of another kind than the task's, or ROUGE cannot score it.
+    """
     task = task_named(config.task)
     if places.data is not None:
-        return Corpus.load(places.data)
+        corpus = Corpus.load(places.data)
+        prepared = task_named(corpus.manifest.settings["task"])
+        if prepared.kind != task.kind:
+            raise UserError(
+                f"--task {task.name} learns from {task.kind} data, and {places.data} was prepared with "
+                f"--task {prepared.name}: give --task {prepared.name}, or other data"
+            )
+        if config.decoding.scoring == "rouge":
+            for split in (corpus.splits["dev"], corpus.splits["test"]):
+                looked_at = range(min(len(split), REFERENCES_LOOKED_AT))
+                check_script([split.reference_texts(i) for i in looked_at])
+        return corpus
     if not task.generated:
         raise UserError(
             f"--task {task.name} needs --data-dir, a folder that "

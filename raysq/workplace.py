@@ -8,8 +8,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from raysq.claim import claim, holder
+from raysq.config import UserError
 from raysq.disk import full_disk_told
 from raysq.files import sync_folder
 
@@ -36,10 +38,7 @@ def workplace(folder: Path, what: str, *, resumable: bool = True, patience: floa
         UserError: another live command does the same work, or the disk refuses or is full.
     """
     hidden = folder.with_name(f".{folder.name}.partial")
-    until = time.monotonic() + patience
-    while hidden.is_dir() and holder(hidden) and time.monotonic() < until:
-        time.sleep(0.2)
-    held = claim(hidden, what, "wait for it, or give another --output-dir")
+    held = _claimed(hidden, what, time.monotonic() + patience)
     try:
         with full_disk_told(folder):
             if not resumable:
@@ -55,6 +54,23 @@ def workplace(folder: Path, what: str, *, resumable: bool = True, patience: floa
         if not resumable or occupied(folder) or not _holds_work(hidden):
             shutil.rmtree(hidden, ignore_errors=True)
         held.close()
+
+
+def _claimed(hidden: Path, what: str, until: float) -> IO[str]:
+    """The claim, once no other command has it. Raises UserError where one has at ``until``."""
+    while True:
+        while _in_use(hidden) and time.monotonic() < until:
+            time.sleep(0.2)
+        try:
+            return claim(hidden, what, "wait for it, or give another --output-dir")
+        except UserError:
+            if time.monotonic() >= until or not _in_use(hidden):
+                raise
+            # another that waited was first
+
+
+def _in_use(hidden: Path) -> bool:
+    return hidden.is_dir() and holder(hidden) is not None
 
 
 def _holds_work(hidden: Path) -> bool:

@@ -14,7 +14,12 @@ def test_every_view_shows_the_headline_before_all_else():
         saved = json.loads(value)
         assert saved["name"] == view.name
         state = json.loads(saved["state"])
-        assert state["columnOrder"][:2] == ["attributes.`Run Name`", "metrics.`test_best/bleu`"]
+        assert state["columnOrder"][:4] == [
+            "attributes.`Run Name`",
+            "metrics.`test_best/bleu`",
+            "metrics.`test_best/rouge`",
+            "metrics.`test_best/cider`",
+        ]
         assert set(state["selectedColumns"]) < set(state["columnOrder"])
         assert view.state.items() <= state.items()
 

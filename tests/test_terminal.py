@@ -3,7 +3,7 @@ from io import StringIO
 import pytest
 from rich.table import Table
 
-from raysq.terminal import terminal
+from raysq.terminal import shown, terminal
 
 TEXT = "[old]/data 12 :smile: " + "x" * 100
 
@@ -20,3 +20,8 @@ def test_text_stays_as_it_is(colours: bool) -> None:
     console.print(table, soft_wrap=False)
     assert "[dim]name" in out.getvalue()
     assert ":cat:" in out.getvalue()
+
+
+def test_names_that_would_break_a_line_or_a_terminal() -> None:
+    assert shown("a b é.png") == "a b é.png"
+    assert shown("a\tb\n\x1b[31m\udce9.png") == "a\\tb\\n\\x1b[31m\\udce9.png"

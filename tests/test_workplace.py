@@ -2,6 +2,8 @@ import threading
 
 import pytest
 
+from raysq import workplace as module
+from raysq.claim import holder
 from raysq.config import UserError
 from raysq.workplace import occupied, publish, workplace
 
@@ -75,3 +77,25 @@ def test_another_command_is_waited_for(tmp_path):
     with workplace(tmp_path / "out", "it", patience=60):
         release.join()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_was_not_first_after_waiting_goes_on_waiting(tmp_path, monkeypatch):
+    """Another command took the claim just after nobody had it."""
+    looks = iter([None])
+    monkeypatch.setattr(module, "holder", lambda folder: next(looks, holder(folder)))
+    first = workplace(tmp_path / "out", "it")
+    first.__enter__()
+    release = threading.Timer(0.5, first.__exit__, (None, None, None))
+    release.start()
+    with workplace(tmp_path / "out", "it", patience=60):
+        release.join()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_patience_ends(tmp_path):
+    with (
+        workplace(tmp_path / "out", "it"),
+        pytest.raises(UserError, match=r"it in .* is in use by process"),
+        workplace(tmp_path / "out", "it", patience=0.3),
+    ):
+        pass

@@ -37,9 +37,9 @@ from raysq.images.contact_sheet import Entry, contact_sheet, embedded
 from raysq.images.extraction import EncodedShard, Extraction, encode_shard
 from raysq.images.pictures import BadImage, Pictures
 from raysq.images.store import FeatureStore
-from raysq.metrics import caption_scores, corpus_bleu
+from raysq.metrics import NAMES, text_scores
 from raysq.places import lasting
-from raysq.terminal import terminal
+from raysq.terminal import shown, terminal
 from raysq.training.job import local_device
 
 ENCODED_TOGETHER = 64
@@ -47,14 +47,6 @@ ENCODED_TOGETHER = 64
 SHOWN = 20
 """Captions that are printed; captions.tsv has them all."""
 SHEET = "contact_sheet.html"
-SCORES = {
-    "bleu1": "BLEU-1",
-    "bleu2": "BLEU-2",
-    "bleu3": "BLEU-3",
-    "bleu4": "BLEU-4",
-    "rouge_l": "ROUGE-L",
-    "cider": "CIDEr",
-}
 FeaturesOf = Callable[[Extraction], Iterator[EncodedShard]]
 """Features of the images of an extraction, in order."""
 References = Mapping[str, tuple[str, ...]]
@@ -136,7 +128,7 @@ def main(settings: CaptionSettings) -> None:
         f"beam of {captioner.decoding.beam_size}",
         f"{len(entries):,} of {len(found):,} images",
     )
-    table = {label: scores[key] for key, label in SCORES.items() if scores}
+    table = {label: scores[key] for key, label in NAMES.items() if key in scores}
     page = contact_sheet(f"Captions by {settings.run.resolve().name}", facts, table, entries)
     record = {
         "stage": stage.name,
@@ -180,7 +172,8 @@ def features_source(settings: CaptionSettings, stage: FinishedStage) -> Features
         raise UserError(
             f"{given}: stage {stage.name} was trained with features of encoder {trained.weights} "
             f"({trained.encoder[:12]}), which is not this one ({record.identity[:12]}): give --weights and "
-            "--image-size as its features were extracted with"
+            "--image-size as its features were extracted with (by an earlier version: extract, prepare and "
+            "train again)"
         )
     if settings.features is not None:
         return lambda work: from_store(store, work)
@@ -239,7 +232,7 @@ def caption(
 ) -> tuple[list[Captioned], dict[str, str]]:
     """The images with their captions, by name, and why others were left out; with a bar on a terminal."""
     found: list[Captioned] = []
-    left_out = work.skipped
+    left_out = dict(work.skipped)
     errors = terminal(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
         bar = progress.add_task("captioning", total=work.num_shards)
@@ -287,8 +280,7 @@ def score(found: Sequence[Captioned]) -> dict[str, Any]:
     if not scored:
         return {}
     hypotheses, references = [one.caption for one in scored], [one.references for one in scored]
-    scores = corpus_bleu(hypotheses, references).row() | caption_scores(hypotheses, references)
-    return {"scored": len(scored), **scores}
+    return {"scored": len(scored), **text_scores("captions", hypotheses, references)}
 
 
 def write(folder: Path, found: Sequence[Captioned], page: str, scores: Mapping[str, Any] | None) -> None:
@@ -316,11 +308,6 @@ def refusal_told(folder: Path) -> Iterator[None]:
         raise UserError(
             f"--output-dir {folder}: {error.strerror}: make room there, or give another folder"
         ) from error
-
-
-def shown(name: str) -> str:
-    """A file's name with what would break a line or a terminal escaped."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
 
 
 if __name__ == "__main__":

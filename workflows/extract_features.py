@@ -6,8 +6,9 @@
         --output-dir data/features
 
 Images lie in a folder or an archive; weights are a folder that transformers' save_pretrained wrote, or a
-hub's id. An interrupted extraction continues when the command is repeated. Images that cannot be used are
-named and left out; more than one in a hundred are an error.
+hub's id. An interrupted extraction continues when the command is repeated, and a finished one is found, as
+long as names, sizes and times of the images are the same. Images that cannot be used are named and left out;
+more than one in a hundred are an error.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from raysq.images.extraction import EncodeShards, Extraction, encoding_here, ext
 from raysq.images.pictures import Pictures
 from raysq.images.store import MANIFEST, FeatureStore
 from raysq.places import lasting
-from raysq.terminal import terminal
+from raysq.terminal import shown, terminal
 from raysq.workplace import occupied, workplace
 
 if TYPE_CHECKING:  # its imports take seconds
@@ -139,8 +140,8 @@ def reused(folder: Path, plan: str) -> FeatureStore:
     store = FeatureStore.load(folder)
     if store.manifest.plan != plan:
         raise UserError(
-            f"{folder} holds features of other images, or by another network or other settings: give another "
-            "--output-dir, or remove it"
+            f"{folder} holds features of other images or of images that were written anew since, or by "
+            "another network, other settings or an earlier version: give another --output-dir, or remove it"
         )
     store.verify()
     return store
@@ -174,7 +175,7 @@ def report(store: FeatureStore, annotations: Annotations | None, console: Consol
         kinds["empty caption of image"] = list(annotations.empty_captions)
     for kind, named in kinds.items():
         for one in named[:SHOWN]:
-            console.print(f"{kind}: {one}")
+            console.print(f"{kind}: {shown(one)}")
         if len(named) > SHOWN:
             console.print(f"{kind}: {len(named) - SHOWN} more, {len(named)} together")
     size = sum(shard.bytes for shard in manifest.shards)

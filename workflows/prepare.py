@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import get_args
@@ -28,6 +28,7 @@ from raysq.data.corpus import DropReason, SplitName
 from raysq.data.manifest import Manifest
 from raysq.data.prepare import Prepared, prepare
 from raysq.data.settings import PrepareSettings, task_defaults
+from raysq.images.annotations import first_named
 from raysq.places import default_place, lasting
 from raysq.tasks.text import given
 from raysq.terminal import terminal
@@ -45,7 +46,7 @@ def main(settings: PrepareSettings) -> None:
     with no_empty_parents(settings.folder), LineCount(console) as line_count:
         found = given(settings)
         prepared = prepare(settings, found.text, line_count.show, features=found.features)
-    report(settings, prepared, terminal())
+    report(settings, prepared, found.left_out, terminal())
 
 
 @contextmanager
@@ -87,9 +88,13 @@ class LineCount:
             self._console.print(text)
 
 
-def report(settings: PrepareSettings, prepared: Prepared, console: Console) -> None:
-    """Print the table of counts and the next command."""
+def report(
+    settings: PrepareSettings, prepared: Prepared, left_out: Mapping[str, Sequence[str]], console: Console
+) -> None:
+    """Print what was left out by name, the table of counts and the next command."""
     folder, manifest = prepared.folder, prepared.manifest
+    for line in first_named(left_out):
+        console.print(line)
     state = "reused: same text, same settings" if prepared.reused else "written"
     console.print(f"{folder} {state} (data {manifest.digest[:12]})")
     console.print(counts(manifest), soft_wrap=False)

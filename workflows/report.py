@@ -11,6 +11,7 @@ report can be made again are written beside it.
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from raysq.config import Config, UserError
 from raysq.files import write_lines
 from raysq.places import lasting
 from raysq.report.formats import markdown, write_table
-from raysq.report.gather import completed, of_experiment
+from raysq.report.gather import completed, of_experiment, with_references
 from raysq.report.page import page
 from raysq.report.papers import TABLES
 from raysq.report.rows import SpaceResults, read_rows, write_rows
@@ -44,9 +45,11 @@ class ReportSettings(Config):
     rows: tuple[Path, ...] = ()
     """Folders of rows that earlier reports wrote: they stand in for what the experiment does not have."""
     data_dir: tuple[Path, ...] = ()
-    """Prepared data, for the references of the bootstrap; none: where the sweeps found them."""
+    """Prepared data, for the references of the bootstrap; none: where the sweeps found them, and those that
+    kept rows have."""
     output_dir: Path = Path("report")
-    """Folder for tables, figures, rows and report.html."""
+    """Folder for tables, figures, rows and report.html. Rows of an earlier report in its folder rows/ are
+    removed, unless that folder is given with --rows: then they are completed."""
     no_log: bool = False
     """Leave MLflow as it is: otherwise report.html is attached to the sweeps' runs."""
 
@@ -54,8 +57,9 @@ class ReportSettings(Config):
     def _something_to_report(self) -> ReportSettings:
         if self.experiment is None and not self.rows:
             raise ValueError("`experiment` or `rows` must be given")
-        if self.experiment is None and self.tracking_uri is not None:
-            raise ValueError("`tracking_uri` has no effect without `experiment`")
+        given = [name for name in ("tracking_uri", "no_log") if getattr(self, name)]
+        if self.experiment is None and given:
+            raise ValueError(f"`{given[0]}` has no effect without `experiment`: leave it out")
         return self
 
 
@@ -67,15 +71,18 @@ def main(settings: ReportSettings) -> None:
     tracked = Tracked(uri, settings.experiment) if settings.experiment else None
     parts = of_experiment(tracked, settings.data_dir) if tracked else []
     for folder in settings.rows:
-        parts += read_rows(folder)
+        parts += with_references(read_rows(folder), settings.data_dir)
     if not parts:
         raise UserError(
             f"experiment {settings.experiment} has no sweep: python workflows/tune.py --space NAME makes one"
         )
+    make(output)
     sections = [section_of(completed(of_one)) for of_one in _by_space(parts)]
-    write(output, sections, settings.experiment)
+    removed = write(output, sections, settings)
     for section in sections:
         console.print(f"{section.name}: {section.said[0]}")
+    if removed:
+        console.print(f"removed: {removed} rows of an earlier report in {output / 'rows'}")
     console.print(f"report: {output / PAGE}")
     if tracked is not None and not settings.no_log:
         tracker = Tracker(tracked.uri, str(settings.experiment))
@@ -84,8 +91,20 @@ def main(settings: ReportSettings) -> None:
                 tracker.log_artifact(section.results.run_id, output / PAGE, "report")
 
 
-def write(output: Path, sections: list[Section], experiment: str | None) -> None:
-    """Write everything below ``output``."""
+def make(output: Path) -> None:
+    """Make the folder. Raises UserError where nothing can be written there: before the work of figures."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=output).close()
+    except OSError as error:
+        raise UserError(
+            f"--output-dir {output}: {error.strerror}: give a folder that can be written"
+        ) from error
+
+
+def write(output: Path, sections: list[Section], settings: ReportSettings) -> int:
+    """Write everything below ``output``; returns how many rows of an earlier report were removed there."""
+    experiment = settings.experiment
     shown = {section.results.space.table for section in sections}
     papers = [quoted_table(table) for key, table in TABLES.items() if key not in shown and table.rows]
     for section in sections:
@@ -93,7 +112,8 @@ def write(output: Path, sections: list[Section], experiment: str | None) -> None
             write_table(output / section.name, table)
         for drawing in section.drawings:
             drawing.write(output / section.name)
-        write_rows(output / "rows", section.results)
+    keep = (output / "rows").resolve() in [folder.expanduser().resolve() for folder in settings.rows]
+    removed = write_rows(output / "rows", [section.results for section in sections], keep=keep)
     for table in papers:
         write_table(output / "papers", table)
     source = f"experiment {experiment}" if experiment else "kept rows"
@@ -101,6 +121,7 @@ def write(output: Path, sections: list[Section], experiment: str | None) -> None
     title = "Sweeps" if experiment is None else f"Sweeps of {experiment}"
     write_lines(output / PAGE, page(title, made, sections, papers).splitlines())
     write_lines(output / "report.md", _markdown(title, made, sections).splitlines())
+    return removed
 
 
 def _markdown(title: str, made: str, sections: list[Section]) -> str:

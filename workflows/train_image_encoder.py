@@ -26,7 +26,7 @@ from raysq.files import replace_json
 from raysq.images.pictures import Pictures
 from raysq.images.settings import ClassifierSettings
 from raysq.places import lasting
-from raysq.terminal import terminal
+from raysq.terminal import shown, terminal
 from raysq.workplace import occupied, publish, workplace
 
 if TYPE_CHECKING:  # their imports take seconds
@@ -100,7 +100,7 @@ def read_images(
         labels.splits[split],
         labels.names,
         settings.image_size,
-        lambda name, why: console.print(f"left out: {name} ({why})"),
+        lambda name, why: console.print(f"left out: {shown(name)} ({why})"),
     )
 
 

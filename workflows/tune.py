@@ -14,6 +14,7 @@ from types import ModuleType
 from raysq.commandline import run_command
 from raysq.config import UserError
 from raysq.recipe import Recipe
+from raysq.report.papers import TABLES
 from raysq.sweep.settings import TuneSettings
 from raysq.sweep.space import Space
 
@@ -37,6 +38,11 @@ def space_named(name: str) -> Space:
     space = getattr(_module(path), "SPACE", None)
     if not isinstance(space, Space):
         raise UserError(f"--space {name}: {path} must define SPACE, a raysq.sweep.space.Space")
+    for table in (space.table, space.rouge_table):
+        if table is not None and table not in TABLES:
+            raise UserError(
+                f"--space {name}: {path} names table {table}: it must be one of {', '.join(TABLES)}, or none"
+            )
     return space
 
 

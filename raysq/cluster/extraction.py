@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -37,18 +38,26 @@ class EncodingWorker:
     def __init__(self, extraction: Extraction, weights: str, image_size: int | None, device: str) -> None:
         # stated, not inherited: more workers use more cores, and features stay equal to the last bit
         torch.set_num_threads(1)
-        self._extraction = extraction
-        self._encoder = ImageEncoder.load(weights, image_size, device)
+        self._extraction, self._weights = extraction, weights
+        self._image_size, self._device = image_size, device
+
+    @cached_property
+    def _encoder(self) -> ImageEncoder:
+        return ImageEncoder.load(self._weights, self._image_size, self._device)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """A row for each shard in ``batch["number"]``."""
-        shards = [encode_shard(self._extraction, self._encoder, int(number)) for number in batch["number"]]
-        about = os.uname().nodename, self._encoder.record.identity
-        return {
-            "number": [shard.number for shard in shards],
-            "features": [shard.features.tobytes() for shard in shards],
-            "rest": [json.dumps([shard.names, shard.skipped, *about]) for shard in shards],
-        }
+        """The row of the one shard in ``batch["number"]``; of a user's mistake its text instead."""
+        number, features = int(batch["number"][0]), b""
+        rest: dict[str, Any] = {"node": os.uname().nodename}
+        try:
+            shard = encode_shard(self._extraction, self._encoder, number)
+        except UserError as error:  # raised here, it would reach the user with Ray's traceback
+            rest["mistake"] = str(error)
+        else:
+            features = shard.features.tobytes()
+            rest |= {"names": shard.names, "skipped": shard.skipped}
+            rest["encoder"] = self._encoder.record.identity
+        return {"number": [number], "features": [features], "rest": [json.dumps(rest)]}
 
 
 @contextmanager
@@ -74,8 +83,9 @@ def encoding_on_ray(
         verbose: show Ray's log lines.
 
     Raises:
-        UserError: no cluster answers, it lacks CPUs or GPUs, or its nodes read other weights.
-        Unfinished: a worker could not be started.
+        UserError: no cluster answers, it lacks CPUs or GPUs, or its nodes cannot read the weights or read
+            others.
+        Unfinished: a worker failed.
     """
     ours = not ray.is_initialized()
     if ours:
@@ -105,8 +115,9 @@ def encoding_on_ray(
                 yield _shard(row, weights, expected)
 
         yield encode
-    except ray.exceptions.RayActorError as error:
-        why = str(error).strip().splitlines()[-1]
+    except ray.exceptions.RayError as error:
+        first = str(error).partition("The above exception was")[0]  # what follows is Ray's own
+        why = first.strip().splitlines()[-1]
         raise Unfinished(f"an encoding worker failed ({why}): mend that, then repeat the command") from error
     finally:
         if ours:
@@ -138,8 +149,12 @@ def _connect(verbose: bool) -> None:
 
 
 def _shard(row: dict[str, Any], weights: str, expected: EncoderRecord) -> EncodedShard:
-    names, skipped, node, encoder = json.loads(row["rest"])
-    if encoder != expected.identity:
-        raise UserError(f"--weights {weights} are others on {node} than here: give the same everywhere")
+    rest = json.loads(row["rest"])
+    if "mistake" in rest:
+        raise UserError(f"{rest['mistake']} (said by a worker on {rest['node']})")
+    if rest["encoder"] != expected.identity:
+        raise UserError(
+            f"--weights {weights} are others on {rest['node']} than here: give the same everywhere"
+        )
     features = np.frombuffer(row["features"], np.float32).reshape(-1, expected.feature_size)
-    return EncodedShard(int(row["number"]), tuple(names), features, skipped)
+    return EncodedShard(int(row["number"]), tuple(rest["names"]), features, rest["skipped"])

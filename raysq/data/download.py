@@ -83,6 +83,16 @@ def unpacked(archive: Path, folder: Path) -> Path:
     return inside[0] if len(inside) == 1 and inside[0].is_dir() else target
 
 
+def is_archive(path: Path) -> bool:
+    """Whether a file is a tar archive, plain or compressed, by its name or by how it begins."""
+    if path.name.endswith((".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")):
+        return path.is_file()
+    try:
+        return path.is_file() and tarfile.is_tarfile(path)
+    except (zlib.error, lzma.LZMAError, EOFError, OSError):  # it is damaged, or cannot be read
+        return False
+
+
 @contextmanager
 def sound(archive: Path) -> Iterator[None]:
     """Raises UserError instead of what reading a damaged tar archive raises, of whichever compression."""

@@ -146,8 +146,9 @@ def _write(
         vocabularies = {"source": Vocabulary.build(source_counts, settings.min_count), **vocabularies}
     digest = hashlib.sha256()
     if features is not None:
+        features.verify()
         digest.update(features.digest.encode())
-        _link(features.folder, folder / FEATURES)
+        _link(features, folder / FEATURES)
     for side, vocabulary in vocabularies.items():
         vocabulary.save(folder / (SOURCE_VOCABULARY if side == "source" else TARGET_VOCABULARY))
         digest.update(vocabulary.digest.encode())
@@ -209,14 +210,14 @@ def _words_to_ids(vocabulary: Vocabulary) -> Encode:
     return lambda line: vocabulary.encode(line.split())
 
 
-def _link(store: Path, to: Path) -> None:
+def _link(store: FeatureStore, to: Path) -> None:
     """The files of a feature store in the prepared folder, which is whole without it: linked if possible."""
     to.mkdir()
-    for path in sorted(store.iterdir()):
+    for name in (MANIFEST, *(shard.file for shard in store.manifest.shards)):
         try:
-            os.link(path, to / path.name)
+            os.link(store.folder / name, to / name)
         except OSError:  # another file system
-            shutil.copyfile(path, to / path.name)
+            shutil.copyfile(store.folder / name, to / name)
 
 
 @dataclass(slots=True)

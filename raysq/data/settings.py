@@ -103,9 +103,10 @@ class PrepareSettings(TextSettings):
     """Folder of the task's files, a .tar, .tar.gz or .tgz of it, or the URL of such an archive, any that
     fsspec opens. multi30k: train, val and test_2016_flickr, ``.lc.norm.tok.LANGUAGE`` for tokeniser none,
     ``.LANGUAGE`` (raw) for moses. europarl: NAME.train, NAME.validation and NAME.test, ``.LANGUAGE``. Either
-    with or without ``.gz``. iwslt14: WIT3's de-en.tgz. tsv: the training file, instead of train. headline:
-    that, or a folder with train.article.txt, train.title.txt, likewise valid and test, whose several
-    references are test.title*.txt. captioning: a file in Karpathy's split format, or a folder of COCO's."""
+    with or without ``.gz``. iwslt14: WIT3's de-en.tgz. tsv: the training file or its URL, no archive, instead
+    of train. headline: that, or a folder with train.article.txt, train.title.txt, likewise valid and test,
+    whose several references are test.title*.txt. captioning: captions_{train,val,test}*.json as COCO's, or a
+    file in Karpathy's split format, by itself or in an archive."""
     input_sha256: str | None = None
     """sha256 of the file that input names, compared before it is read; a URL needs it. [hexadecimal]"""
     train: Path | None = None

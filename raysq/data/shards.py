@@ -293,7 +293,7 @@ class Corpus:
         return (self.folder / name).read_bytes().decode().removesuffix("\n").split("\n")
 
     def verify(self) -> None:
-        """Compare the sha256 of every file with the manifest.
+        """Compare the sha256 of every file, the features' too, with the manifests.
 
         Raises:
             UserError: a file is not what was written.
@@ -301,6 +301,12 @@ class Corpus:
         for name, record in self.manifest.files.items():
             if sha256_of(self.folder / name) != record.sha256:
                 raise UserError(f"{self.folder / name} was changed: {prepare_again(self.folder)}")
+        if self.manifest.features is not None:
+            try:
+                FeatureStore.load(self.folder / FEATURES).verify()
+            except UserError as error:  # its remedy is for a store that stands alone
+                what = f"{self.folder / FEATURES} was changed"
+                raise UserError(f"{what}: {prepare_again(self.folder)}") from error
 
 
 def write_shards(

@@ -1,9 +1,10 @@
 """Captions of images: Karpathy's split format and COCO's, read into one type; and as text to be prepared.
 
 Karpathy (``dataset_coco.json``): one file with the captions of all splits, where restval is part of train.
-COCO: a folder with ``captions_train*.json``, ``captions_val*.json`` and ``captions_test*.json``. All may end
-in ``.gz``. Captions are cleaned as in Karpathy and Fei-Fei 2015, whose preprocessing Dai et al. 2018 adapt
-(section 6.1): lower-cased, characters other than letters and digits removed, split at white space.
+COCO: a folder with ``captions_train*.json``, ``captions_val*.json`` and ``captions_test*.json``, or some of
+them. All may end in ``.gz``. Captions are cleaned as in Karpathy and Fei-Fei 2015, whose preprocessing Dai et
+al. 2018 adapt (section 6.1): lower-cased, characters other than letters and digits removed, split at white
+space. A letter's marks belong to it; what Unicode writes in two ways is written in one (NFC).
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import gzip
 import hashlib
 import io
 import re
+import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NotRequired, TypeVar
@@ -26,8 +28,11 @@ from typing_extensions import TypedDict
 from raysq.config import UserError
 from raysq.data.corpus import SPLITS, Fingerprint, SplitName
 from raysq.options import alternatives
+from raysq.terminal import shown
 
 T = TypeVar("T")
+NAMED = 20
+"""How many of each kind of things left out are named."""
 KARPATHY_SPLITS: dict[str, SplitName] = {
     "train": "train",
     "restval": "train",
@@ -62,6 +67,15 @@ class Annotations:
     """Captions of images that are not listed, as ``caption 7 of image 3``."""
 
     @property
+    def left_out(self) -> dict[str, tuple[str, ...]]:
+        """The names of what was left out, by what it is."""
+        return {
+            "annotated image without caption": self.without_caption,
+            "annotation without image": self.without_image,
+            "empty caption of image": self.empty_captions,
+        }
+
+    @property
     def image_names(self) -> list[str]:
         """Of all images with captions, sorted."""
         return sorted(image.name for images in self.splits.values() for image in images)
@@ -93,7 +107,7 @@ class CaptionText:
 
 
 def read_annotations(place: Path, *, lower_case: bool = True, only_alphanumeric: bool = True) -> Annotations:
-    """Read captions.
+    """Read captions, of every split that has any.
 
     Args:
         place: a file in Karpathy's format, or a folder with files in COCO's.
@@ -102,14 +116,14 @@ def read_annotations(place: Path, *, lower_case: bool = True, only_alphanumeric:
 
     Raises:
         UserError: a file is missing, no JSON or of another form, a split is unknown, an image is listed
-            twice, or a split has no caption.
+            twice, or there is no caption.
     """
     if not place.exists():
         raise UserError(f"{place} does not exist: give a Karpathy file or a folder of COCO's files")
     collected = _Collected(place, lower_case, only_alphanumeric)
     if place.is_dir():
-        for split, file_split in COCO_SPLITS.items():
-            _read_coco(_coco_file(place, file_split), split, collected)
+        for split, path in _coco_files(place).items():
+            _read_coco(path, split, collected)
     else:
         _read_karpathy(place, collected)
     return collected.annotations()
@@ -117,10 +131,26 @@ def read_annotations(place: Path, *, lower_case: bool = True, only_alphanumeric:
 
 def clean(caption: str, *, lower_case: bool = True, only_alphanumeric: bool = True) -> str:
     """Words of a caption with single spaces: ``"A man's T-shirt."`` becomes ``"a mans tshirt"``."""
-    text = caption.lower() if lower_case else caption
-    if only_alphanumeric:
-        text = "".join(c for c in text if c.isalnum() or c.isspace())
-    return " ".join(text.split())
+    text = unicodedata.normalize("NFC", caption.lower() if lower_case else caption)
+    return " ".join((_alphanumeric(text) if only_alphanumeric else text).split())
+
+
+def _alphanumeric(text: str) -> str:
+    """Letters and digits with their marks, which vowels of many scripts are, and white space."""
+    kept, of_word = [], False
+    for c in text:
+        of_word = c.isalnum() or (of_word and unicodedata.category(c).startswith("M"))
+        if of_word or c.isspace():
+            kept.append(c)
+    return "".join(kept)
+
+
+def first_named(left_out: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Lines that name what was left out, by what it is: the first `NAMED` of each, and how many more."""
+    for what, names in left_out.items():
+        yield from (f"{what}: {shown(name)}" for name in names[:NAMED])
+        if len(names) > NAMED:
+            yield f"{what}: {len(names) - NAMED} more, {len(names)} together"
 
 
 class _Collected:
@@ -151,9 +181,8 @@ class _Collected:
             self._without_caption.append(name)
 
     def annotations(self) -> Annotations:
-        for split, images in self._splits.items():
-            if not images:
-                raise UserError(f"{self._place} has no caption for {split}: give annotations of every split")
+        if not any(self._splits.values()):
+            raise UserError(f"{self._place} has no caption with a word: give annotations that have")
         return Annotations(
             self._place.name,
             {split: tuple(images) for split, images in self._splits.items()},
@@ -221,16 +250,24 @@ class _Coco(TypedDict):
     annotations: list[_CocoCaption]
 
 
-def _coco_file(folder: Path, split: str) -> Path:
-    pattern = re.compile(rf"captions_{split}(?![a-z]).*\.json(\.gz)?")
-    found = sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
+def _coco_files(folder: Path) -> dict[SplitName, Path]:
+    """The file of every split that has one. Raises UserError where none has, or one has several."""
+    files: dict[SplitName, Path] = {}
+    for split, name in COCO_SPLITS.items():
+        pattern = re.compile(rf"captions_{name}(?![a-z]).*\.json(\.gz)?")
+        found = sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
+        if len(found) > 1:
+            names = ", ".join(path.name for path in found)
+            raise UserError(f"{folder} must hold one file captions_{name}*.json, not {names}: keep one")
+        if found:
+            files[split] = found[0]
+    if not files:
+        names = ", ".join(f"captions_{name}*.json" for name in COCO_SPLITS.values())
         raise UserError(
-            f"{folder} must hold one file captions_{split}*.json or .json.gz, not {names}: give a folder of "
-            "COCO's files, or a file in Karpathy's format"
+            f"{folder} holds none of {names} or these with .gz: give a folder of COCO's files, or a file in "
+            "Karpathy's format"
         )
-    return found[0]
+    return files
 
 
 def _read_coco(path: Path, split: SplitName, collected: _Collected) -> None:

@@ -100,8 +100,7 @@ def train_classifier(
         on_epoch: is told of each epoch.
 
     Raises:
-        UserError: the state is another run's or damaged, the settings do not fit each other, or the disk is
-            full.
+        UserError: the state is another run's or damaged, training diverged, or the disk is full.
     """
     if len(train.pixels) < 2:
         raise UserError("one image is not enough to train on: label more images of train")
@@ -115,6 +114,9 @@ def train_classifier(
     for epoch in range(len(progress.epochs) + 1, settings.epochs + 1):
         began = time.monotonic()
         loss = _train_epoch(settings, epoch, network, optimizer, train)
+        if not math.isfinite(loss):
+            state.unlink(missing_ok=True)  # to go on from there would end as this did
+            raise UserError(f"the training diverged in epoch {epoch} (loss {loss}): lower --learning-rate")
         accuracy = dev_accuracy(network, dev, train.exclusive)
         best = progress.best
         done = Epoch(epoch, loss, accuracy, time.monotonic() - began)
@@ -135,8 +137,6 @@ def processor(image_size: int) -> Any:
 
 
 def _network(settings: ClassifierSettings, label_names: Sequence[str]) -> ConvNet:
-    if len(settings.channels) != len(settings.blocks):
-        raise UserError(f"--blocks must have {len(settings.channels)} numbers, as --channels has")
     config = ConvNetConfig(
         settings.channels,
         settings.blocks,
@@ -153,7 +153,10 @@ def _train_epoch(
     optimizer: torch.optim.Optimizer,
     train: LabelledImages,
 ) -> float:
-    """Mean loss of the updates of an epoch, whose randomness depends on the seed and its number alone."""
+    """Mean loss of the updates of an epoch, whose randomness depends on the seed and its number alone.
+
+    A loss that is not finite ends it before the update, and is returned.
+    """
     generator = np.random.default_rng((settings.seed, epoch))
     order = generator.permutation(len(train.pixels))
     # a last batch of one image would have no variance for the batch's normalisation
@@ -165,13 +168,15 @@ def _train_epoch(
         pixels = changed(train.pixels[rows], settings.shift, settings.symmetries, generator)
         logits = network(pixel_values=normalised(pixels)).logits
         loss = _loss(logits, torch.from_numpy(train.labels[rows]), train.exclusive, settings.label_smoothing)
+        total += loss.item()
+        if not math.isfinite(total):
+            break
         done = ((epoch - 1) * len(starts) + number) / (settings.epochs * len(starts))
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * rate_factor(done)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        total += loss.item()
     return total / len(starts)
 
 

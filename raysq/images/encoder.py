@@ -24,6 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from raysq.config import UserError
 from raysq.images.convnet import ConvNet
+from raysq.images.settings import smallest_side
 from raysq.images.store import EncoderRecord
 from raysq.options import alternatives
 
@@ -46,6 +47,7 @@ ARCHITECTURE = {
 }
 """Settings of a network that say what its weights compute."""
 PREPROCESSING = (
+    "image_processor_type",
     "do_resize",
     "size",
     "resample",
@@ -54,11 +56,15 @@ PREPROCESSING = (
     "crop_size",
     "do_rescale",
     "rescale_factor",
+    "rescale_offset",
     "do_normalize",
+    "include_top",
     "image_mean",
     "image_std",
+    "do_pad",
+    "pad_size",
 )
-"""Settings of an image processor that say what it does to an image."""
+"""Settings of an image processor that say what it does to an image; which kind it is says in what order."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -81,11 +87,12 @@ class ImageEncoder:
             device: where it computes.
 
         Raises:
-            UserError: the weights cannot be reached, are damaged or incomplete, or are no ResNet's.
+            UserError: the weights cannot be reached, are damaged or incomplete, are no ResNet's, or need
+                larger images.
         """
         network, processor = _read(_local_folder(weights), weights)
         if image_size is not None:
-            _resize(processor, image_size)
+            _resize(network.config, processor, image_size)
         network.eval().requires_grad_(False).to(device)
         return cls(_record(weights, network, processor), network, processor, torch.device(device))
 
@@ -150,7 +157,11 @@ def _read(folder: Path, weights: str) -> tuple[Any, Any]:
                 "what train_image_encoder.py wrote"
             )
         network, loading = NETWORKS[kind].from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            dtype=torch.float32,  # as images come, whatever the weights are stored in
         )
         processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
     except UserError:
@@ -167,7 +178,10 @@ def _read(folder: Path, weights: str) -> tuple[Any, Any]:
     return network, processor
 
 
-def _resize(processor: Any, side: int) -> None:
+def _resize(network: Any, processor: Any, side: int) -> None:
+    if network.model_type == "raysq-convnet" and side < smallest_side(len(network.channels)):
+        least = smallest_side(len(network.channels))
+        raise UserError(f"--image-size {side}: these weights need {least} pixels or more")
     processor.size = dict.fromkeys(dict(processor.size), side)
     if getattr(processor, "do_center_crop", False):
         processor.crop_size = {"height": side, "width": side}

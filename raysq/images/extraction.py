@@ -6,10 +6,10 @@ whether others were encoded before, changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from raysq.config import UserError, digest
 from raysq.images.pictures import BadImage, Pictures
 from raysq.images.store import EncoderRecord, FeatureStore, StoreWriter
+from raysq.terminal import shown
 from raysq.workplace import publish
 
 if TYPE_CHECKING:  # its imports take seconds
@@ -38,8 +39,8 @@ class Extraction:
     pictures: Pictures
     names: tuple[str, ...]
     """Images that get features, sorted; each is among the pictures."""
-    missing: tuple[str, ...]
-    """Images that annotations name and that are not there."""
+    skipped: Mapping[str, str]
+    """Why other images that were wanted get none, by name; where all are wanted, by path."""
     without_caption: tuple[str, ...]
     """Pictures that annotations do not name, or without a caption."""
     batch_size: int = 64
@@ -53,15 +54,14 @@ class Extraction:
     ) -> Extraction:
         """Of the images that annotations name, or of all (None)."""
         there = set(pictures.places)
-        named = there if wanted is None else set(wanted)
-        return cls(
-            pictures,
-            tuple(sorted(named & there)),
-            tuple(sorted(named - there)),
-            tuple(sorted(there - named)),
-            batch_size,
-            batches_per_shard,
-        )
+        if wanted is None:
+            named, skipped = there, pictures.refused
+        else:
+            named = set(wanted)
+            refused = {PurePosixPath(path).name: why for path, why in pictures.refused.items()}
+            skipped = {name: refused.get(name, MISSING) for name in sorted(named - there)}
+        names, others = tuple(sorted(named & there)), tuple(sorted(there - named))
+        return cls(pictures, names, skipped, others, batch_size, batches_per_shard)
 
     @property
     def num_shards(self) -> int:
@@ -73,20 +73,19 @@ class Extraction:
         size = self.batch_size * self.batches_per_shard
         return self.names[shard * size : (shard + 1) * size]
 
-    @property
-    def skipped(self) -> dict[str, str]:
-        """Why images that no shard holds have no features, by name."""
-        return dict.fromkeys(self.missing, MISSING) | dict(self.pictures.refused)
-
     def plan(self, encoder: EncoderRecord) -> str:
-        """Identity of the work: its outcome is equal where this is."""
-        sizes = [self.pictures.places[name].size for name in self.names]
+        """Identity of the work: its outcome is equal where this is.
+
+        Files count as equal by size and time, as for `make`: reading them all only to compare would take as
+        long as reading them to encode.
+        """
+        places = [self.pictures.places[name] for name in self.names]
         return digest(
             {
                 "encoder": encoder.identity,
                 "names": self.names,
-                "bytes": sizes,
-                "skipped": self.skipped,
+                "files": [(place.size, place.changed) for place in places],
+                "skipped": dict(self.skipped),
                 "without_caption": self.without_caption,
                 "batch_size": self.batch_size,
                 "batches_per_shard": self.batches_per_shard,
@@ -159,12 +158,16 @@ def extract(
     Raises:
         UserError: ``hidden`` holds another extraction, too many images cannot be used, or the disk is full.
     """
+    _bound(extraction, {})  # before anything is written: mended images make another plan
     writer = StoreWriter(hidden / "data", hidden, extraction.plan(encoder), encoder)
-    _bound(extraction, writer.skipped)
     left = [number for number in range(extraction.num_shards) if number not in writer.written]
     for shard in encode_shards(left):
+        try:
+            _bound(extraction, writer.skipped | shard.skipped)
+        except UserError:
+            writer.discard()
+            raise
         writer.write(shard.number, shard.names, shard.features, shard.skipped)
-        _bound(extraction, writer.skipped)
         on_shard(len(writer.written), extraction.num_shards)
     writer.finish(extraction.skipped, extraction.without_caption)
     publish(hidden, folder)
@@ -173,11 +176,11 @@ def extract(
 
 def _bound(extraction: Extraction, damaged: dict[str, str]) -> None:
     """Raises UserError where more images are without features than may be."""
-    skipped = extraction.skipped | damaged
+    skipped = dict(extraction.skipped) | damaged
     total = len(extraction.names) + len(extraction.skipped)
     if len(skipped) <= MAX_SKIPPED * total:
         return
-    named = "; ".join(f"{name}: {why}" for name, why in sorted(skipped.items())[:NAMED])
+    named = "; ".join(f"{shown(name)}: {why}" for name, why in sorted(skipped.items())[:NAMED])
     raise UserError(
         f"{len(skipped)} of {total} images cannot be used, more than {MAX_SKIPPED:.0%}, as {named}: fetch "
         "them again, or remove them and their captions"

@@ -44,15 +44,21 @@ def read_labels(path: Path, key: str) -> Labels:
         key: under which an image has its label, a text, or its labels, a list of texts; null is none.
 
     Raises:
-        UserError: the file has a defect, no image of train or dev has a label, or one of dev has a label that
-            none of train has.
+        UserError: the file has a defect or lists an image twice, no image of train or dev has a label, or one
+            of dev has a label that none of train has.
     """
     splits: dict[SplitName, dict[str, tuple[str, ...]]] = {split: {} for split in SPLITS}
+    seen: set[str] = set()
     unlabelled = 0
     for number, image in enumerate(read_json(path, _File, "Karpathy's format")["images"]):
         name, split, value = (image.get(wanted) for wanted in ("filename", "split", key))
         if not isinstance(name, str) or not isinstance(split, str):
             raise UserError(f"{path}: images[{number}] lacks filename or split: add them")
+        if base_name(name) in seen:
+            raise UserError(
+                f"{path} lists image {base_name(name)} twice: images go by names, remove or rename one"
+            )
+        seen.add(base_name(name))
         labels = (value,) if isinstance(value, str) else value or ()
         if not isinstance(labels, (tuple, list)) or not all(isinstance(one, str) for one in labels):
             raise UserError(f"{path}: images[{number}].{key} must be a text, a list of texts or null")

@@ -9,18 +9,21 @@ import gzip
 import io
 import os
 import tarfile
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageOps
 
 from raysq.config import UserError, digest
 from raysq.data.corpus import BLOCK_BYTES
 from raysq.data.download import sound
 from raysq.disk import full_disk_told
+from raysq.terminal import shown
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 """Other files are no images."""
@@ -30,10 +33,17 @@ MAX_FILE_BYTES = 64 * 2**20
 """A larger file is not read [bytes]."""
 MAX_PIXELS = 50_000_000
 """A larger image is not decoded: a small file may say that it is of any size [pixels]."""
+MAX_ELONGATION = 50
+"""An image whose longer side is more times its shorter one is not decoded: with its shorter side scaled up to
+what a network sees, it would fill the memory."""
 MAX_EXPANSION = 200
 """An archive that decompresses to more times its size holds no photographs."""
 MAX_MEMBERS = 10_000_000
 """An archive of more files is refused."""
+NO_UTF8 = "its name is no UTF-8: rename it"
+"""Why an image is left out: annotations and manifests could not name it."""
+ACCEPTED = "give a folder of images, a .tar or a .tar.gz"
+"""What images may lie in, for messages."""
 
 
 class BadImage(Exception):  # noqa: N818 - an image, which is passed over
@@ -47,6 +57,8 @@ class Place:
     path: Path
     offset: int
     size: int
+    changed: int
+    """When they were last written, by the folder or the archive [ns since 1970]."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,8 @@ class Pictures:
     places: Mapping[str, Place]
     """By name, in no order."""
     refused: Mapping[str, str]
-    """Why members of an archive are left out, by their path in it."""
+    """Why other images are left out, by their path in the folder or archive; bytes of it that are no UTF-8
+    are escaped."""
 
     @classmethod
     def find(cls, place: Path, scratch: Path) -> Pictures:
@@ -69,22 +82,23 @@ class Pictures:
                 middle of a gzip stream cannot be reached otherwise.
 
         Raises:
-            UserError: there is nothing, a damaged archive or one out of bounds, no image, or two images of
-                one name.
+            UserError: there is nothing, something else, a damaged archive or one out of bounds, no image, or
+                two images of one name.
         """
         if place.is_dir():
-            found, refused = _in_folder(place), dict[str, str]()
+            found, refused = _in_folder(place)
         elif place.is_file():
             tar = _decompressed(place, scratch) if _is_gzip(place) else place
             found, refused = _in_tar(tar, place)
         else:
-            raise UserError(f"{place} is no folder and no archive: check the path of the images")
+            what = "is no file or folder" if place.exists() else "does not exist"
+            raise UserError(f"{place} {what}: {ACCEPTED}")
         places: dict[str, Place] = {}
         for name, one in found:
             if name in places:
                 raise UserError(
-                    f"{place} holds two images {name} in different folders: features go by names without "
-                    "folders, rename one"
+                    f"{place} holds two images {shown(name)}, in different folders or at one path of an "
+                    "archive: features go by names without folders, rename or remove one"
                 )
             places[name] = one
         if not places:
@@ -112,12 +126,13 @@ class Pictures:
 
 
 def decoded(data: bytes) -> Image.Image:
-    """The image in a file's bytes, whole, as RGB. Raises BadImage."""
+    """The image in a file's bytes, whole and upright, as RGB. Raises BadImage."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise BadImage(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS:,}")
-            return image.convert("RGB")
+        # Pillow's warnings do not say of which file they are
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(image.width, image.height)
+            image.load()
+            return _rgb(_upright(image))
     except BadImage:
         raise
     except Exception as error:  # each format has exceptions of its own for damage
@@ -125,28 +140,65 @@ def decoded(data: bytes) -> Image.Image:
         raise BadImage(f"no image that can be decoded ({said or type(error).__name__})") from error
 
 
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise BadImage(f"{width} x {height} pixels are more than {MAX_PIXELS:,}")
+    if max(width, height) > MAX_ELONGATION * min(width, height):
+        raise BadImage(f"{width} x {height} pixels: one side is more than {MAX_ELONGATION} times the other")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as the camera says that it was held."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # what the camera says is damaged, in one of many ways; the pixels are whole
+        return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """With 8 bits a channel: 16 bits are scaled to them, and what is transparent lies on white."""
+    if image.mode in ("I", "F"):
+        raise BadImage(f"mode {image.mode} does not say which numbers are black and white")
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))  # 65535 = 255 x 257
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
 def _is_image(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
 
 
-def _in_folder(folder: Path) -> list[tuple[str, Place]]:
-    found = []
+def _sayable(path: str) -> str:
+    """A path with bytes that are no UTF-8, which no JSON file can hold, escaped."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
+def _in_folder(folder: Path) -> tuple[list[tuple[str, Place]], dict[str, str]]:
+    """The images in a folder, and why others are refused."""
+    found: list[tuple[str, Place]] = []
+    refused: dict[str, str] = {}
     for parent, _, names in os.walk(folder):
         for name in filter(_is_image, names):
-            path = Path(parent, name).absolute()
+            path = Path(parent, name)
+            if _sayable(name) != name:
+                refused[_sayable(str(path.relative_to(folder)))] = NO_UTF8
+                continue
             try:
-                size = path.stat().st_size
+                there = path.stat()
             except OSError as error:
                 raise UserError(f"{path}: {error.strerror}: mend or remove it") from error
-            found.append((name, Place(path, 0, size)))
-    return found
+            found.append((name, Place(path.absolute(), 0, there.st_size, there.st_mtime_ns)))
+    return found, refused
 
 
 def _in_tar(tar: Path, archive: Path) -> tuple[list[tuple[str, Place]], dict[str, str]]:
     """The images in a plain tar file, and why others are refused; ``archive`` is for messages."""
     found: list[tuple[str, Place]] = []
     refused: dict[str, str] = {}
-    with sound(archive), tarfile.open(tar, "r:") as members:
+    with sound(archive), _opened(tar, archive) as members:
         for number, member in enumerate(members, start=1):
             path = PurePosixPath(member.name)
             if number > MAX_MEMBERS:
@@ -154,12 +206,25 @@ def _in_tar(tar: Path, archive: Path) -> tuple[list[tuple[str, Place]], dict[str
             if member.isdir() or not _is_image(path.name):
                 continue
             if path.is_absolute() or ".." in path.parts:
-                refused[member.name] = "its path leads out of the archive"
+                refused[_sayable(member.name)] = "its path leads out of the archive"
             elif not member.isreg() or member.issparse():
-                refused[member.name] = "it is a link or another special file"
+                refused[_sayable(member.name)] = "it is a link or another special file"
+            elif _sayable(path.name) != path.name:
+                refused[_sayable(member.name)] = NO_UTF8
             else:
-                found.append((path.name, Place(tar.absolute(), member.offset_data, member.size)))
+                changed = round(member.mtime * 1e9)
+                found.append((path.name, Place(tar.absolute(), member.offset_data, member.size, changed)))
     return found, refused
+
+
+def _opened(tar: Path, archive: Path) -> tarfile.TarFile:
+    """Raises UserError where not even the beginning is a tar archive's."""
+    try:
+        return tarfile.open(tar, "r:")
+    except tarfile.ReadError as error:
+        raise UserError(
+            f"{archive} is no tar archive: {ACCEPTED} (unpack other archives; of a single image, its folder)"
+        ) from error
 
 
 def _is_gzip(path: Path) -> bool:

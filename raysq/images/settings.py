@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from raysq.config import Config
 
@@ -38,3 +38,17 @@ class ClassifierSettings(Config):
     right for views from above. Wrong where captions speak of sides."""
     seed: int = Field(1, ge=0)
     """Source of all randomness."""
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Self:
+        if len(self.channels) != len(self.blocks):
+            raise ValueError("`blocks` must have as many numbers as `channels`")
+        least = smallest_side(len(self.channels))
+        if self.image_size < least:
+            raise ValueError(f"`image_size` must be {least} or more with so many `channels`")
+        return self
+
+
+def smallest_side(stages: int) -> int:
+    """Of an image, for a `ConvNet`'s last stage to see something: all but the first halve it [pixels]."""
+    return 2 ** (stages - 1)

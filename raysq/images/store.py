@@ -69,7 +69,7 @@ class StoreManifest(Config):
     digest: str
     """Identity of the features: of the encoder, and of names and rows in order; not how they are stored."""
     plan: str
-    """Identity of what was to be extracted: encoder, names and sizes of the images, batches."""
+    """Identity of what was to be extracted: encoder, batches, and names, sizes and times of the images."""
     encoder: EncoderRecord
     """What computed the features."""
     shards: tuple[ShardRecord, ...]
@@ -216,8 +216,8 @@ class StoreWriter:
             replace_json(records / PLAN, plan)
         elif (records / PLAN).read_text(encoding="utf-8") != f'"{plan}"':
             raise UserError(
-                f"{records} holds the begun extraction of other images, or with other weights or settings: "
-                "give another --output-dir, or remove it"
+                f"{records} holds the begun extraction of other images or of images that were written anew "
+                "since, or with other weights or settings: give another --output-dir, or remove it"
             )
         self._written = {
             int(path.stem.removeprefix("features-")): _Written.model_validate_json(path.read_bytes())
@@ -257,6 +257,13 @@ class StoreWriter:
         shard = ShardRecord(file=path.name, bytes=size, sha256=sha256_of(path), names=tuple(names))
         self._written[number] = _Written(shard=shard, skipped=dict(skipped))
         replace_json(self._records / f"{stem}.json", self._written[number].model_dump())
+
+    def discard(self) -> None:
+        """Remove what was written, so that another extraction can begin."""
+        shards = [*self._records.glob("features-*.json"), *self._folder.glob("features-*")]
+        for path in (*shards, self._records / PLAN):  # a record without its plan would count for any
+            path.unlink()
+        self._written.clear()
 
     def finish(self, skipped: Mapping[str, str], without_caption: Sequence[str]) -> None:
         """Write the manifest.

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from raysq.report.bootstrap import DRAWS, METRICS, Bootstrap, Difference
 from raysq.report.formats import NONE, Cell, Column, Table
-from raysq.report.groups import Group, baseline_of, pairs
+from raysq.report.groups import Group, baseline_of, pairs, setting
 from raysq.report.rows import SpaceResults
 from raysq.report.summary import PairedSeeds
 from raysq.report.tables import metric_name
@@ -92,7 +92,7 @@ def significance_table(results: SpaceResults, comparisons: Sequence[Comparison])
     ]
     caption = (
         f"{results.space.title}: gain in test {metric_name(results.space.metric)} over "
-        f"{results.space.baseline}, runs paired by seed, {results.task}"
+        f"{results.space.baseline}, runs paired by seed, {setting(results)}"
     )
     notes = _notes(comparisons, results.space.metric)
     return Table("significance", caption, [Column(t) for t in titles], rows, notes)

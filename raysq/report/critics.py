@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from raysq.report.formats import Cell, Column, Table
-from raysq.report.groups import Group
+from raysq.report.groups import Group, setting
 from raysq.report.rows import Calibration, SpaceResults, StageRow
 
 
@@ -52,7 +52,7 @@ def calibration_table(results: SpaceResults, groups: Sequence[Group]) -> list[Ta
     if not rows:
         return []
     titles = ("algorithm", "stage", "correlation of Q and return", "mean Q", "mean return", "runs")
-    caption = f"{results.space.title}: critics beside Monte-Carlo returns of dev samples, {results.task}"
+    caption = f"{results.space.title}: critics beside Monte-Carlo returns of dev samples, {setting(results)}"
     return [Table("critics", caption, [Column(title) for title in titles], rows)]
 
 
@@ -77,7 +77,7 @@ def noise_table(results: SpaceResults, groups: Sequence[Group]) -> list[Table]:
         "variance / squared mean",
         "without the MLE term",
     )
-    caption = f"{results.space.title}: noise of the policy's gradient on one batch, {results.task}"
+    caption = f"{results.space.title}: noise of the policy's gradient on one batch, {setting(results)}"
     note = (
         "Of independent draws of samples and dropout for one batch: the mean variance over runs, and the sum "
         "of the variances over the sum of the squared means, so that runs whose mean the noise hides count "

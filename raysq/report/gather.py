@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,34 +43,37 @@ def of_experiment(tracked: Tracked, data_dirs: Sequence[Path] = ()) -> list[Spac
     return [_sweep(tracked, run, given) for run in newest.values()]
 
 
+def with_references(kept: Sequence[SpaceResults], data_dirs: Sequence[Path]) -> list[SpaceResults]:
+    """Kept rows, with the references of those of ``data_dirs``: of corpora that must not be copied.
+
+    Raises:
+        UserError: a folder of ``data_dirs`` holds no prepared data.
+    """
+    given = {corpus.digest: corpus for corpus in map(Corpus.load, data_dirs)}
+    for found in kept:
+        if found.references is None and found.data in given:
+            found.references = _test_references(given[found.data])
+    return list(kept)
+
+
 def completed(parts: Sequence[SpaceResults]) -> SpaceResults:
     """All that several places have of one space: every trial of it, those that nobody ran as "not run".
 
     The first place's space, data and references count. Of a trial that several have, the first that finished
-    does. What is of other data or no part of the space is left out, and the notes say so.
+    does. What is of other data, was trained with other settings or is no part of the space is left out, and
+    the notes say so.
     """
     first = parts[0]
     data = next((part.data for part in parts if part.data), "")
-    points = _points(first.space, parts)
+    notes = [note for part in parts for note in part.notes]
+    counting = _counting(first.space, parts, data, notes)
     best: dict[tuple[object, ...], TrialRow] = {
         (arm, *values, seed): TrialRow(arm=arm, values=dict(values), seed=seed, state="not run")
-        for arm, values, seed in points
+        for arm, values, seed in _points(first.space, counting)
     }
-    notes = [note for part in parts for note in part.notes]
-    known = {(arm, values) for arm, values, _ in points}
-    for part in parts:
-        other_data = other_points = 0
-        for trial in part.trials:
-            if trial.data not in ("", data):
-                other_data += 1
-            elif (trial.arm, tuple(sorted(trial.values.items()))) not in known:
-                other_points += 1
-            elif _better(trial, best.get(trial.key)):
-                best[trial.key] = trial
-        if other_data:
-            notes.append(f"{other_data} trials of {part.place} are left out: they are of other data")
-        if other_points:
-            notes.append(f"{other_points} trials of {part.place} are left out: the space has them no longer")
+    for trial in counting:
+        if _better(trial, best.get(trial.key)):
+            best[trial.key] = trial
     references = next((p.references for p in parts if p.references and p.data == data), None)
     unfinished = any(part.unfinished for part in parts)
     place = ", ".join(part.place for part in parts)
@@ -78,24 +82,58 @@ def completed(parts: Sequence[SpaceResults]) -> SpaceResults:
     )
 
 
-def _points(
-    space: Space, parts: Sequence[SpaceResults]
-) -> list[tuple[str, tuple[tuple[str, str], ...], int]]:
-    """Arm, values and seed of every trial that should be there; a search has those that it drew."""
+_Point = tuple[str, tuple[tuple[str, str], ...], int]
+"""Arm, values and seed of a trial."""
+
+
+def _counting(space: Space, parts: Sequence[SpaceResults], data: str, notes: list[str]) -> list[TrialRow]:
+    """The trials that belong together, in their order; ``notes`` gets how many do not, and why.
+
+    Of every arm the settings of the first trial count that was begun: of a sweep that is the latest.
+    """
+    known = {(arm, values) for arm, values, _ in _points(space, [])}
+    configurations: dict[str, str] = {}
+    found = []
+    for part in parts:
+        left_out: Counter[str] = Counter()
+        for trial in part.trials:
+            begun = trial.configuration if trial.state != "not run" else ""
+            if trial.data not in ("", data):
+                left_out["they are of other data"] += 1
+            elif not space.searches and _point(trial)[:2] not in known:
+                left_out["the space has them no longer"] += 1
+            elif begun and configurations.setdefault(trial.arm, begun) != begun:
+                left_out["they were trained with other settings than the latest"] += 1
+            else:
+                found.append(trial)
+        notes += [f"{n} trials of {part.place} are left out: {why}" for why, n in left_out.items()]
+    return found
+
+
+def _points(space: Space, counting: Sequence[TrialRow]) -> list[_Point]:
+    """Every trial that should be there; a search has those that it drew."""
     if space.searches:
-        found = [trial for part in parts for trial in part.trials]
-        return [(trial.arm, tuple(sorted(trial.values.items())), trial.seed) for trial in found]
+        return [_point(trial) for trial in counting]
     return [
         (t.arm.label, tuple(sorted((k, as_typed(v)) for k, v in t.values.items())), t.seed)
         for t in trials(space)
     ]
 
 
+def _point(trial: TrialRow) -> _Point:
+    return trial.arm, tuple(sorted(trial.values.items())), trial.seed
+
+
 def _better(trial: TrialRow, known: TrialRow | None) -> bool:
-    """Whether a trial counts rather than what is known of it already."""
+    """Whether a trial counts rather than what is known of it already.
+
+    A divergence is made up for by a finish with the same settings alone.
+    """
     if known is None or known.state == "not run":
         return True
-    return known.state != "finished" and trial.state == "finished"
+    if known.state == "finished" or trial.state != "finished":
+        return False
+    return known.state != "diverged" or known.configuration == trial.configuration
 
 
 def _sweep(tracked: Tracked, run: TrackedRun, given: Mapping[str, Corpus]) -> SpaceResults:
@@ -152,6 +190,8 @@ class _Reader:
             state=_STATES.get(tags.get("raysq.state", ""), unended),
             recipe=tags.get("raysq.recipe", ""),
             data=tags.get("raysq.data", ""),
+            configuration=tags.get("raysq.configuration", ""),
+            started=run.started,
             final=final,
             dev=judged.scores["dev"] if judged else _scores(run.metrics, "dev_best/"),
             test=judged.scores["test"] if judged else _scores(run.metrics, "test_best/"),
@@ -184,6 +224,8 @@ class _Reader:
             **{name: result[name] for name in ("name", "state", "updates", "best_update", "seconds")},
             "algorithm": record["algorithm"],
             "after": [],
+            "stopped_by": result.get("stopped_by", ""),
+            "control": "like" in record["parents"],
             "reward_calls": result.get("reward_calls"),
             "calibration": result["dev"].get("calibration", []),
             "gradient_noise": result.get("gradient_noise") or {},
@@ -219,6 +261,10 @@ def _references(found: SpaceResults, data_dir: str | None, given: Mapping[str, C
                 "No bootstrap over sentences: the prepared data are not where they were; give --data-dir."
             )
         return None
+    return _test_references(corpus)
+
+
+def _test_references(corpus: Corpus) -> list[str]:
     split = corpus.splits["test"]
     return ["\t".join(split.reference_texts(i)) for i in range(len(split))]
 

@@ -102,6 +102,11 @@ def pairs(group: Group, baseline: Group, metric: str) -> list[list[Pair]]:
     return list(found.values())
 
 
+def setting(results: SpaceResults) -> str:
+    """The task, and which schedules their number of updates ended: what captions say of every number."""
+    return f"{results.task} (short schedules: {results.schedule})" if results.schedule else results.task
+
+
 def axes_of(space: Space, arm: str) -> tuple[Axis, ...]:
     """The axes of an arm that are no seeds."""
     return tuple(axis for a in space.arms if a.label == arm for axis in a.axes if not of_seeds(axis))

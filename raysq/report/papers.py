@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["translation", "captioning", "headline"]
+"""What a task is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,13 @@ class PaperColumn:
     title: str
     data: str
     """Data set, and what else its numbers depend on."""
+    kind: Kind = "translation"
+    """Tasks that it may stand beside."""
+    input_feeding: bool | None = None
+    """Whether the paper's decoder reads its last attention vector; None: not said, it stands beside both."""
+    split: str = "test"
+    metric: str = "bleu"
+    """Our score that is the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +46,7 @@ class PaperRow:
     """One system of a table."""
 
     label: str
-    """As printed."""
+    """As printed; what a paper calls "ours" has its name and the paper's."""
     arm: str | None
     """Our arm of the same algorithm; None: quoted by the paper, and not in raysq."""
     numbers: tuple[Published | None, ...]
@@ -60,6 +71,28 @@ class PaperTable:
     metric: str = "bleu"
     """Ours that it shows."""
 
+    def column(self, task: str, settings: Mapping[str, str], split: str, metric: str) -> int | None:
+        """The place of the column that belongs beside a score of ours; None where no column does.
+
+        Args:
+            task: on which ours was trained.
+            settings: of ours as typed, by the last part of the dotted key; what is absent is the default.
+            split: of our score.
+            metric: of our score.
+        """
+        feeding = settings.get("input_feeding", "false") == "true"
+        for place, c in enumerate(self.columns):
+            ours = (kind_of(task), c.input_feeding is None or c.input_feeding == feeding, split, metric)
+            if ours == (c.kind, True, c.split, c.metric):
+                return place
+        return None
+
+
+def kind_of(task: str) -> Kind:
+    """What a task of ours is about: all are translation but those named otherwise."""
+    kinds: dict[str, Kind] = {"captioning": "captioning", "headline": "headline"}
+    return kinds.get(task.removeprefix("demo-"), "translation")
+
 
 _DAI = "Dai et al. 2018"
 _TAN = "Tan et al. 2019"
@@ -83,9 +116,9 @@ _DAI_TABLE_1 = PaperTable(
     "ERAC and VAML beside their direct baselines, 9 runs each",
     "test",
     (
-        PaperColumn("without input feeding", f"{_IWSLT}, test BLEU"),
-        PaperColumn("with input feeding", f"{_IWSLT}, test BLEU"),
-        PaperColumn("captioning", "MSCOCO, test BLEU-4"),
+        PaperColumn("without input feeding", f"{_IWSLT}, test BLEU", input_feeding=False),
+        PaperColumn("with input feeding", f"{_IWSLT}, test BLEU", input_feeding=True),
+        PaperColumn("captioning", "MSCOCO, test BLEU-4", "captioning"),
     ),
     (
         _dai("MLE", (27.01, 0.20, 26.72, 27.27), (28.06, 0.15, 27.84, 28.22), (29.54, 0.21, 29.27, 29.89)),
@@ -104,7 +137,7 @@ _DAI_TABLE_2 = PaperTable(
     "Table 2",
     "Comparison with earlier work, with input feeding",
     "test",
-    (PaperColumn("BLEU", f"{_IWSLT}, test; VAML and ERAC: the best run"),),
+    (PaperColumn("BLEU", f"{_IWSLT}, test; VAML and ERAC: the best run", input_feeding=True),),
     (
         PaperRow("MIXER (Ranzato et al. 2015)", "MIXER", _plain(20.73), _FEEDING),
         PaperRow("BSO (Wiseman and Rush 2016)", None, _plain(27.9)),
@@ -129,7 +162,7 @@ _DAI_TABLE_3 = PaperTable(
     "Table 3",
     "ERAC by smoothing (lambda_var) and update rate of the target critic, without input feeding",
     "dev",
-    (PaperColumn("BLEU", f"{_IWSLT}, mean dev BLEU"),),
+    (PaperColumn("BLEU", f"{_IWSLT}, mean dev BLEU", input_feeding=False, split="dev"),),
     tuple(
         PaperRow(
             f"ERAC, lambda_var {smoothing}, target rate {rate}",
@@ -149,7 +182,7 @@ _DAI_TABLE_4 = PaperTable(
     "Table 4",
     "Whether the critic counts the entropy of future steps, 9 runs each, without input feeding",
     "test",
-    (PaperColumn("BLEU", f"{_IWSLT}, test"),),
+    (PaperColumn("BLEU", f"{_IWSLT}, test", input_feeding=False),),
     (
         PaperRow("ERAC", "ERAC", (Published(28.30, 0.06, highest=28.42),)),
         PaperRow(
@@ -178,9 +211,9 @@ _ERPO_SYSTEMS = {
     "SPG (Ding and Soricut 2017)": "SPG",
     "MIXER (Ranzato et al. 2016)": "MIXER",
     "Scheduled Sampling (Bengio et al. 2015)": "scheduled sampling",
-    "Ours (interpolation)": "interpolation",
+    f"interpolation ({_TAN})": "interpolation",
 }
-"""As printed, and our arm."""
+"""Labels, and our arm."""
 
 
 def _erpo(*columns: Sequence[tuple[float, float]], dropout: str = "") -> tuple[PaperRow, ...]:
@@ -216,7 +249,10 @@ _ERPO_TABLE_2 = PaperTable(
     "Table 2",
     "Summarisation",
     "test",
-    tuple(PaperColumn(title, _GIGAWORD) for title in ("ROUGE-L", "ROUGE-1", "ROUGE-2")),
+    tuple(
+        PaperColumn(title, _GIGAWORD, "headline", metric=metric)
+        for title, metric in (("ROUGE-L", "rougeL"), ("ROUGE-1", "rouge1"), ("ROUGE-2", "rouge2"))
+    ),
     _erpo(
         [(32.32, 0.19), (32.49, 0.17), (32.79, 0.26), (32.57, 0.15), (32.77, 0.17), (32.95, 0.33)],
         [(36.11, 0.21), (36.30, 0.04), (36.48, 0.24), (36.34, 0.23), (36.59, 0.12), (36.72, 0.29)],
@@ -235,6 +271,12 @@ _ERPO_TABLE_3 = PaperTable(
     _erpo(_DROPOUT_2, dropout="0.2") + _erpo(_DROPOUT_3, dropout="0.3"),
 )
 
+
+def _alpha_dimt(alpha: str, *means: float) -> PaperRow:
+    label = f"alpha-DiMT, alpha {alpha} ({_KOYAMADA})"
+    return PaperRow(label, "alpha-DiMT", _plain(*means), {"alpha": alpha})
+
+
 _ALPHA_DIMT_TABLE_1 = PaperTable(
     "alpha-dimt-table1",
     _KOYAMADA,
@@ -243,8 +285,8 @@ _ALPHA_DIMT_TABLE_1 = PaperTable(
     "test",
     (
         PaperColumn("beam 10", f"{_IWSLT}, test BLEU, beam 10"),
-        PaperColumn("greedy", f"{_IWSLT}, test BLEU, greedy"),
-        PaperColumn("dev, greedy", f"{_IWSLT}, dev BLEU, greedy"),
+        PaperColumn("greedy", f"{_IWSLT}, test BLEU, greedy", metric="greedy_bleu"),
+        PaperColumn("dev, greedy", f"{_IWSLT}, dev BLEU, greedy", split="dev", metric="greedy_bleu"),
     ),
     (
         PaperRow("ML (Bahdanau et al. 2017)", None, _plain(27.56, 25.82, None)),
@@ -252,9 +294,9 @@ _ALPHA_DIMT_TABLE_1 = PaperTable(
         PaperRow("RF-C + LL (Bahdanau et al. 2017)", "REINFORCE with critic", _plain(28.3, 27.7, None)),
         PaperRow("ML", "MLE", _plain(28.26, 27.96, 29.83)),
         PaperRow("RAML", "RAML", _plain(28.35, 27.50, 29.65)),
-        PaperRow("Ours (alpha = 0.3)", "alpha-DiMT", _plain(28.29, 27.73, 29.90), {"alpha": "0.3"}),
-        PaperRow("Ours (alpha = 0.5)", "alpha-DiMT", _plain(28.49, 28.02, 29.91), {"alpha": "0.5"}),
-        PaperRow("Ours (alpha = 0.7)", "alpha-DiMT", _plain(28.25, 27.81, 29.72), {"alpha": "0.7"}),
+        _alpha_dimt("0.3", 28.29, 27.73, 29.90),
+        _alpha_dimt("0.5", 28.49, 28.02, 29.91),
+        _alpha_dimt("0.7", 28.25, 27.81, 29.72),
     ),
     "The rows of Bahdanau et al. 2017 are quoted by the paper.",
 )

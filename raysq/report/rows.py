@@ -5,21 +5,25 @@
     rows/tau-demo/erac-tau-0.045-seed-1.test.txt.gz
     rows/references/60f1e2a7c3d4b5a6.test.txt.gz the references, once for all trials of the same data
 
-Such folders can be kept, completed by the trials of a later command and read again (``--rows``).
+Such folders can be kept, completed by the trials of a later command and read again (``--rows``). A report's
+own folder of rows has those of its last report alone, unless that folder is among those read.
 """
 
 from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Iterable, Mapping
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from raysq.config import UserError
+from raysq.config import UserError, digest
 from raysq.files import replace_json
 from raysq.records import Record, read_record
 from raysq.sweep.space import Space
@@ -28,6 +32,8 @@ State = Literal["finished", "diverged", "failed", "stopped", "unfinished", "not 
 """stopped: by a scheduler; unfinished: its sweep has not ended, or was killed."""
 REMEDY = "remove it and make the rows again: python workflows/report.py --experiment NAME"
 REFERENCES = "references"
+_BY_UPDATES = re.compile(r"all of \d+ updates done")
+"""``stopped_by`` of a stage that came to the end of its schedule."""
 
 
 class Evaluation(Record):
@@ -73,6 +79,10 @@ class StageRow(Record):
     updates: int
     best_update: int
     seconds: float
+    stopped_by: str = ""
+    """What ended it, as the stage's result.json has it; empty where it is not known."""
+    control: bool = False
+    """Whether it only goes on for as long as another stage, for comparison."""
     reward_calls: float | None = None
     curve: list[Evaluation] = Field(default_factory=list)
     calibration: list[Calibration] = Field(default_factory=list)
@@ -94,6 +104,11 @@ class TrialRow(Record):
     recipe: str = ""
     data: str = ""
     """Digest of the prepared data; empty where it is not known."""
+    configuration: str = ""
+    """Short digest of its settings, seeds and its axes' values apart: trials of one arm and one command share
+    it. Empty where it is not known, which goes with any."""
+    started: int = 0
+    """When its run began [ms since 1970]; 0 where it is not known."""
     final: str = ""
     """Stage whose policy is judged."""
     dev: dict[str, float] = Field(default_factory=dict)
@@ -170,15 +185,33 @@ class SpaceResults:
         """Digest of the data of its trials; empty where none has any."""
         return next((trial.data for trial in self.trials if trial.data), "")
 
+    @property
+    def schedule(self) -> str:
+        """Stages that their number of updates ended: ``critic 2,900 updates, erac 1,160 updates``.
+
+        Of runs of several lengths the shortest and the longest; empty where all ended otherwise. A control
+        does not count: it is as long as another stage.
+        """
+        lengths: dict[str, set[int]] = {}
+        for stage in (stage for trial in self.trials for stage in trial.stages):
+            if stage.state == "finished" and not stage.control and _BY_UPDATES.fullmatch(stage.stopped_by):
+                lengths.setdefault(stage.name, set()).add(stage.updates)
+        spans = {name: sorted({min(found), max(found)}) for name, found in lengths.items()}
+        return ", ".join(
+            f"{name} {' to '.join(f'{n:,}' for n in span)} updates" for name, span in spans.items()
+        )
+
 
 def space_of(data: Mapping[str, Any], place: str) -> Space:
     """A space out of its data.
 
     Raises:
-        UserError: it is another version's.
+        UserError: it is another version's, or has a mistake.
     """
     try:
         return TypeAdapter(Space).validate_python(data)
+    except UserError as error:
+        raise UserError(f"{place}: {error}; then repeat the sweep's command") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise UserError(
@@ -187,28 +220,60 @@ def space_of(data: Mapping[str, Any], place: str) -> Space:
         ) from error
 
 
-def write_rows(folder: Path, found: SpaceResults) -> None:
-    """Write the trials of a space that have ended, their hypotheses and references below ``folder``.
+def write_rows(folder: Path, results: Sequence[SpaceResults], *, keep: bool = False) -> int:
+    """Write the trials of spaces that have ended, their hypotheses and references below ``folder``.
+
+    What an earlier report left there is removed, whole spaces too; returns how many rows that were. With
+    ``keep`` they stay, but for the trials written now: so kept rows are completed in their place.
 
     Raises:
         UserError: the disk is full.
     """
-    place = folder / f"{found.space.name}-{found.task}"
+    removed, names = 0, {}
+    for found in results:
+        place = folder / f"{found.space.name}-{found.task}"
+        names[place] = _write_space(place, found)
+        if found.references is not None and found.data:
+            (folder / REFERENCES).mkdir(exist_ok=True)
+            _write_lines(_references_file(folder, found.data), found.references)
+        removed += _remove_others(place, names[place], keep=keep)
+    if not keep:
+        for path in [path for path in folder.glob("*/space.json") if path.parent not in names]:
+            removed += _remove_others(path.parent, {}, keep=False)
+            path.unlink()
+            with suppress(OSError):  # it holds something else
+                path.parent.rmdir()
+        needed = {_references_file(folder, found.data) for found in results}
+        for path in set((folder / REFERENCES).glob("*.test.txt.gz")) - needed:
+            path.unlink()
+    return removed
+
+
+def _write_space(place: Path, found: SpaceResults) -> dict[tuple[object, ...], str]:
+    """Write what a space has; returns the names of its rows by the trials' keys."""
     place.mkdir(parents=True, exist_ok=True)
     record = SpaceRow(space=found.space.as_data(), task=found.task, data=found.data)
     replace_json(place / "space.json", record.model_dump(mode="json"))
-    for trial in found.trials:
-        if trial.state in ("not run", "unfinished"):
-            continue
-        name = _file_name(trial)
-        texts = place / f"{name}.test.txt.gz"
-        texts.unlink(missing_ok=True)  # of what the row was before
+    names = _file_names(found.trials)
+    ended = [trial for trial in found.trials if trial.state not in ("not run", "unfinished")]
+    for trial in ended:
+        row = place / f"{names[trial.key]}.json"
+        _text_file(row).unlink(missing_ok=True)  # of what the row was before
         if trial.hypotheses is not None:
-            _write_lines(texts, trial.hypotheses)
-        replace_json(place / f"{name}.json", trial.model_dump(mode="json"))
-    if found.references is not None and found.data:
-        (folder / REFERENCES).mkdir(exist_ok=True)
-        _write_lines(_references_file(folder, found.data), found.references)
+            _write_lines(_text_file(row), trial.hypotheses)
+        replace_json(row, trial.model_dump(mode="json"))
+    return {trial.key: names[trial.key] for trial in ended}
+
+
+def _remove_others(place: Path, names: Mapping[tuple[object, ...], str], *, keep: bool) -> int:
+    """Remove rows that do not have these names; with ``keep`` only those of the same trials."""
+    others = [row for row in _row_files(place) if row.stem not in names.values()]
+    if keep:  # another version of raysq may have called it otherwise
+        others = [row for row in others if read_record(row, TrialRow).key in names]
+    for row in others:
+        row.unlink()
+        _text_file(row).unlink(missing_ok=True)
+    return len(others)
 
 
 def read_rows(folder: Path) -> list[SpaceResults]:
@@ -225,32 +290,49 @@ def read_rows(folder: Path) -> list[SpaceResults]:
 
 def _read_space(path: Path) -> SpaceResults:
     record = read_record(path, SpaceRow)
+    file = _references_file(path.parents[1], record.data)
+    references = _read_lines(file) if file.is_file() else None
     trials = []
-    for file in sorted(path.parent.glob("*.json")):
-        if file == path:
-            continue
-        trial = read_record(file, TrialRow)
-        text = file.with_name(f"{file.stem}.test.txt.gz")
-        trial.hypotheses = _read_lines(text) if text.is_file() else None
+    for row in _row_files(path.parent):
+        trial, text = read_record(row, TrialRow), _text_file(row)
+        if text.is_file():
+            trial.hypotheses = _read_lines(text)
+            if references and trial.data == record.data and len(trial.hypotheses) != len(references):
+                raise UserError(
+                    f"{text} has {len(trial.hypotheses)} lines, {file} {len(references)}: one is damaged; "
+                    f"{REMEDY}"
+                )
         trials.append(trial)
-    references = _references_file(path.parents[1], record.data)
-    return SpaceResults(
-        space_of(record.space, str(path)),
-        record.task,
-        str(path.parent),
-        trials,
-        _read_lines(references) if references.is_file() else None,
-    )
+    trials.sort(key=lambda trial: -trial.started)  # the latest first, as MLflow has them
+    return SpaceResults(space_of(record.space, str(path)), record.task, str(path.parent), trials, references)
+
+
+def _row_files(place: Path) -> list[Path]:
+    return [path for path in sorted(place.glob("*.json")) if path.name != "space.json"]
+
+
+def _text_file(row: Path) -> Path:
+    return row.with_name(f"{row.stem}.test.txt.gz")
 
 
 def _references_file(folder: Path, data: str) -> Path:
     return folder / REFERENCES / f"{data[:16]}.test.txt.gz"
 
 
-def _file_name(trial: TrialRow) -> str:
-    """``erac-tau-0.045-seed-1``: what tells it apart, in letters that every file system takes."""
-    words = re.sub(r"[^\w.+]+", "-", trial.said.lower(), flags=re.ASCII)
-    return words.strip("-")
+def _file_names(trials: Sequence[TrialRow]) -> dict[tuple[object, ...], str]:
+    """By key ``erac-tau-0.045-seed-1``: what tells it apart, in letters that every file system takes.
+
+    With a digest where more than spaces and ``=`` had to give way (``x=-1``), or two would have one name.
+    """
+    in_full = Counter(re.sub("[ =]", "-", trial.said.lower()) for trial in trials)
+    names = {}
+    for trial in trials:
+        name = re.sub(r"[^\w.+]+", "-", trial.said.lower(), flags=re.ASCII).strip("-")
+        if name != re.sub("[ =]", "-", trial.said.lower()) or in_full[name] > 1:
+            key = {"arm": trial.arm, "values": trial.values, "seed": trial.seed}
+            name = f"{name}-{digest(key)[:8]}"
+        names[trial.key] = name
+    return names
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -262,5 +344,5 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 def _read_lines(path: Path) -> list[str]:
     try:
         return gzip.decompress(path.read_bytes()).decode().removesuffix("\n").split("\n")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged ({error}): {REMEDY}") from error

@@ -8,7 +8,7 @@ from statistics import fmean
 from raysq.config import as_typed, same_typed
 from raysq.metrics import NAMES
 from raysq.report.formats import NONE, Cell, Column, Table
-from raysq.report.groups import Group, axes_of
+from raysq.report.groups import Group, axes_of, setting
 from raysq.report.papers import PaperRow, PaperTable, Published
 from raysq.report.rows import SpaceResults
 from raysq.report.summary import Summary
@@ -50,7 +50,7 @@ def results_table(results: SpaceResults, groups: Sequence[Group], paper: PaperTa
     rows += [[*_ours(group, split, metric), *[Cell(NONE, "")] * len(columns)] for group in others]
     ours = [Column(title) for title in ("algorithm", "mean", "sd", "min", "max", "n", "not counted")]
     titles = [Column(f"{paper.paper}: {c.title} ({c.data})", theirs=True) for c in columns] if paper else []
-    caption = f"{results.space.title}: {split} {metric_name(metric)}, {results.task}"
+    caption = f"{results.space.title}: {split} {metric_name(metric)}, {setting(results)}"
     return Table("results", caption, [*ours, *titles], rows, _notes(groups, paper))
 
 
@@ -66,7 +66,9 @@ def scores_table(results: SpaceResults, groups: Sequence[Group]) -> list[Table]:
         if group.finished
     ]
     titles = ["algorithm", *map(metric_name, names)]
-    caption = f"{results.space.title}: all test scores, mean ± standard deviation over runs, {results.task}"
+    caption = (
+        f"{results.space.title}: all test scores, mean ± standard deviation over runs, {setting(results)}"
+    )
     return [Table("scores", caption, [Column(title) for title in titles], rows, [])]
 
 
@@ -105,7 +107,7 @@ def details_table(results: SpaceResults, groups: Sequence[Group]) -> Table:
         "reward calls [sequences]",
         "time of the stages before [min]",
     )
-    caption = f"{results.space.title}: other test scores and costs, means over runs, {results.task}"
+    caption = f"{results.space.title}: other test scores and costs, means over runs, {setting(results)}"
     note = "Updates, time and reward calls are those of the stage whose policy is judged."
     return Table("details", caption, [Column(title) for title in titles], rows, [note])
 

@@ -9,9 +9,10 @@ from statistics import median
 from typing import Any
 
 from raysq.config import UserError, digest, flatten
-from raysq.recipe import PlannedStage, Recipe, TrainingConfig
+from raysq.recipe import PlannedStage, Recipe, Stage, TrainingConfig
 from raysq.records import RESULT, STAGE, StageRecord, StageResultRecord, read_record
 from raysq.sweep.space import Trial
+from raysq.training.samples import staleness
 
 COST = ("batch_size", "num_samples")
 """Settings of an algorithm that change what an update costs, beside networks and data."""
@@ -28,6 +29,29 @@ class TrialPlan:
     """In the order of the recipe; stages that trials share are one object."""
     judged: PlannedStage
     """The stage whose policy is judged."""
+
+    @property
+    def configuration(self) -> str:
+        """Short digest of the settings that it is trained with: the same in all trials of an arm.
+
+        Of the judged stage and of those that lead to it, seeds and what its axes vary left out.
+        """
+        axes = self.trial.arm.axes
+        varied = {key for axis in axes for key in axis.keys or (axis.name,)}
+        if "preset" in varied:
+            varied |= {key for preset in self.recipe.presets.values() for key in preset}
+        leading = _leading(self.recipe, self.config, self.judged.spec.name)
+        parts = {"network", "decoding", *(stage.name for stage in leading)}
+        if any(stage.algorithm.uses_rewards for stage in leading):
+            parts.add("reward")
+        settings: dict[str, object] = {
+            key: value
+            for key, value in flatten(self.config).items()
+            if key.partition(".")[0] in parts and not key.endswith(".seed")
+        }
+        stale = max(staleness(stage.algorithm, self.config.max_staleness) for stage in leading)
+        settings["max_staleness"] = stale
+        return digest({key: value for key, value in settings.items() if key not in varied})[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +98,16 @@ def graph(plans: Sequence[tuple[Trial, Recipe, TrainingConfig, Sequence[PlannedS
             )
         found.append(TrialPlan(trial, recipe, config, tuple(shared.values()), shared[judged]))
     return Graph(tuple(found), nodes)
+
+
+def _leading(recipe: Recipe, config: TrainingConfig, name: str) -> list[Stage]:
+    """A stage, and all that its networks or its number of updates come from."""
+    stages = {stage.name: stage for stage in recipe.stages_of(config)}
+    found, todo = dict[str, Stage](), [name]
+    while todo:
+        stage = found.setdefault(todo[0], stages[todo.pop(0)])
+        todo += [parent for parent in (stage.policy, stage.critic, stage.like) if parent is not None]
+    return list(found.values())
 
 
 def judged_stage(trial: Trial, recipe: Recipe) -> str:

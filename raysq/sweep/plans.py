@@ -29,7 +29,7 @@ class Trials:
         _check(space, settings)
         if settings.arms:
             chosen = tuple(arm for arm in space.arms if arm.label in settings.arms)
-            space = replace(space, arms=chosen)
+            space = replace(space, arms=chosen, baseline=None)  # which may not be among them
         if settings.values:
             space = _with_values(space, settings.values)
         self._space, self._settings = space, settings

@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 RUNS, SPACE = "runs.json", "space.json"
 """Files of a sweep's output folder: its runs, by which a repeated command finds them; the space as data."""
+CURVES = ("bleu", "rouge", "cider", "sample_bleu", "td_error")
+"""Dev scores that a trial's run has at every evaluation, beside the space's metric."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class SweepRuns:
             "raysq.arm": trial.arm.label,
             "raysq.group": f"{self._space.name}: {group(trial.arm.label, config.task, trial.values)}",
             "raysq.final": plan.judged.spec.name,
+            "raysq.configuration": plan.configuration,
             **{f"raysq.axis.{name}": as_typed(value) for name, value in trial.values.items()},
             **{f"raysq.stage.{s.spec.name}": str(s.record["run_id"]) for s in plan.stages},
         }
@@ -173,7 +176,7 @@ class SweepRuns:
         if run is None or (run.complete and finished(plan.judged)):
             return True  # never opened, or closed before
         if finished(plan.judged):
-            points = _points(plan, read_result(plan.judged.spec.folder))
+            points = _points(plan, self._space.metric, read_result(plan.judged.spec.folder))
             if not self._tracker.log_results(run.id, points):
                 return False
             done: RunStatus = "FINISHED"
@@ -199,8 +202,9 @@ def _key(plan: TrialPlan) -> str:
     return f"{plan.trial.said} {plan.judged.spec.folder.name}"
 
 
-def _points(plan: TrialPlan, result: Mapping[str, Any]) -> list[Point]:
+def _points(plan: TrialPlan, metric: str, result: Mapping[str, Any]) -> list[Point]:
     """The judged stage's closing scores, and its dev scores by update: curves of trials can be compared."""
+    shown = {f"dev/{name}" for name in (metric, *CURVES)}
     closing = list(closing_scores(result))
     now = closing[0].milliseconds if closing else 0
     numbers = [
@@ -212,7 +216,7 @@ def _points(plan: TrialPlan, result: Mapping[str, Any]) -> list[Point]:
     curves: dict[tuple[str, int], Point] = {}
     for record in journal.read(path)[0] if path.exists() else ():
         for name, value in record.metrics.items():
-            if name in ("dev/bleu", "dev/sample_bleu", "dev/td_error"):  # a replay counts once
+            if name in shown:  # a replay counts once
                 point = Point(name, value, record.step, int(record.time * 1000))
                 curves.setdefault((name, record.step), point)
     return [*closing, *numbers, *curves.values()]

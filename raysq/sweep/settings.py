@@ -45,6 +45,12 @@ class TuneSettings(TrainingCommand):
     which costs about 14 s each."""
 
     @model_validator(mode="after")
+    def _rounds_of_populations(self) -> Self:
+        if self.scheduler != "pbt":
+            self.refuse_change("rounds", "unless `scheduler` is pbt")
+        return self
+
+    @model_validator(mode="after")
     def _who_takes_gpus(self) -> Self:
         if self.num_learners and (self.gpus_per_trial or self.cpus_per_trial > 1):
             raise ValueError(

@@ -17,6 +17,25 @@ from typing import Any, Literal
 import numpy as np
 
 from raysq.config import Scalar, UserError, as_typed
+from raysq.metrics import NAMES
+
+SCORES = {
+    *NAMES,
+    "brevity_penalty",
+    "length_ratio",
+    "sample_bleu",
+    "sample_length",
+    "perplexity",
+    "greedy_bleu",
+    "greedy_rouge",
+    "oracle_bleu",
+    "oracle_rouge",
+    "oracle_length_ratio",
+    "td_error",
+    "explained",
+    "correlation",
+}
+"""What evaluations of stages measure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +120,16 @@ class Space:
         labels = [arm.label for arm in self.arms]
         if not self.arms or not self.seeds or any("," in label for label in labels):
             raise UserError(f"tune space {self.name} needs arms, without commas in their labels, and seeds")
+        if self.baseline is not None and self.baseline not in labels:
+            raise UserError(
+                f"tune space {self.name}: baseline {self.baseline} must be the label of an arm "
+                f"({', '.join(labels)}), or none: mend it"
+            )
+        if self.metric not in SCORES:
+            raise UserError(
+                f"tune space {self.name}: metric {self.metric} must be one of {', '.join(sorted(SCORES))}: "
+                "mend it"
+            )
 
     @property
     def searches(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from raysq.config import Scalar, UserError
 
@@ -15,6 +16,8 @@ class Task:
     name: str
     generated: bool = False
     """Whether the project makes the data itself when no --data-dir is given."""
+    kind: Literal["translation", "headline", "captioning"] = "translation"
+    """What its data is; tasks of one kind can learn from each other's data."""
     defaults: Mapping[str, Scalar] = field(default_factory=dict)
     """Settings by dotted key; those of stages that a workflow does not have are passed over."""
 
@@ -99,9 +102,9 @@ _ROUGE = _settings(
     reward={"name": "rouge", "bleu": "lin_och_all"},  # a workflow's own smoothing of BLEU means nothing here
 )
 """Headlines are trained by ROUGE-1 + ROUGE-2 + ROUGE-L and chosen by it (Tan et al. 2019)."""
-DEMO_HEADLINE = Task("demo-headline", generated=True, defaults=_DEMO | _ROUGE)
+DEMO_HEADLINE = Task("demo-headline", generated=True, kind="headline", defaults=_DEMO | _ROUGE)
 _CAPTIONS = _settings(decoding={"scoring": "captions", "max_length": 30})
-DEMO_CAPTIONING = Task("demo-captioning", generated=True, defaults=_DEMO | _CAPTIONS)
+DEMO_CAPTIONING = Task("demo-captioning", generated=True, kind="captioning", defaults=_DEMO | _CAPTIONS)
 SHORT: dict[str, Scalar] = {"max_updates": 2320, "evaluate_every": 290}
 """Multi30k's short schedule of what starts from the actor: 4 epochs."""
 _SHORT_POLICY = SHORT | {"optimizer": "adam", "learning_rate": 3e-5, "batch_size": 50}
@@ -133,8 +136,8 @@ _OTHER_TEXT = _settings(
 EUROPARL = Task("europarl", defaults=_OTHER_TEXT)
 TSV = Task("tsv", defaults=_OTHER_TEXT)
 FILES = Task("files", defaults=_OTHER_TEXT)
-HEADLINE = Task("headline", defaults=_OTHER_TEXT | _ROUGE)
-CAPTIONING = Task("captioning", defaults=_OTHER_TEXT | _CAPTIONS)
+HEADLINE = Task("headline", kind="headline", defaults=_OTHER_TEXT | _ROUGE)
+CAPTIONING = Task("captioning", kind="captioning", defaults=_OTHER_TEXT | _CAPTIONS)
 
 TASKS = (
     DEMO,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from raysq.config import UserError
 from raysq.data.corpus import SPLITS, GeneratedText, ParallelText
-from raysq.data.manifest import MANIFEST, read_manifest
+from raysq.data.manifest import FEATURES, MANIFEST, read_manifest
 from raysq.data.settings import PrepareSettings, task_defaults
 from raysq.images.store import FeatureStore
-from raysq.workplace import publish, workplace
+from raysq.workplace import occupied, publish, workplace
 
 if TYPE_CHECKING:  # their imports take seconds
     from raysq.images.pictures import Pictures
@@ -24,6 +26,10 @@ SOURCES: dict[str, tuple[str, ...]] = {
 """What makes the data of each task, by path from here: other sources, other data."""
 ENCODER_EPOCHS = 12
 """Passes in which the encoder learns what is in a picture. [epochs]"""
+PATIENCE = 900.0
+"""How long to wait for another command that makes the same pictures, which takes minutes. [seconds]"""
+SCENES = "scenes"
+"""Folder of the pictures and their captions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,8 @@ class Given:
     text: ParallelText
     features: FeatureStore | None = None
     """Of the images that the text's sources name."""
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Names of what the text leaves out, by what it is."""
 
 
 def generated(task: str, beside: Path) -> Given:
@@ -91,41 +99,49 @@ def _headlines() -> GeneratedText:
 def _captioned_scenes(beside: Path) -> Given:
     """Scenes, an encoder that has learnt what is in them, its features, and the captions."""
     from raysq.images.annotations import CaptionText, read_annotations
-    from raysq.tasks.scenes.corpus import write_scenes
 
     name = generator("demo-captioning")
     place = beside / name.replace(" ", "-")
-    place.mkdir(parents=True, exist_ok=True)
-    scenes, features = place / "scenes", place / "features"
-    if not scenes.exists():
-        write_scenes(scenes)
-    annotations = replace(read_annotations(scenes), name=name)
-    store = FeatureStore.load(features) if features.exists() else _features(scenes, place, features)
-    return Given(CaptionText(annotations), store)
+    if not occupied(place):
+        with workplace(place, "the drawing of the demo's pictures", patience=PATIENCE) as hidden:
+            if not occupied(place):  # another command has made them in the meantime
+                _make_scenes(hidden)
+                publish(hidden, place)
+    try:
+        annotations = replace(read_annotations(place / SCENES), name=name)
+        features = FeatureStore.load(place / FEATURES)
+        features.verify()
+    except UserError as error:
+        raise UserError(f"{place} was changed: remove it, it is generated again") from error
+    return Given(CaptionText(annotations), features)
 
 
-def _features(scenes: Path, place: Path, folder: Path) -> FeatureStore:
-    """Of all scenes, by an encoder trained on their labels."""
+def _make_scenes(hidden: Path) -> None:
+    """In ``data`` of a workplace the scenes, their encoder and its features, as far as they are not there."""
     import torch
 
     from raysq.images.encoder import ImageEncoder, quiet_transformers
     from raysq.images.extraction import Extraction, encoding_here, extract
     from raysq.images.pictures import Pictures
-    from raysq.tasks.scenes.corpus import IMAGES
+    from raysq.tasks.scenes.corpus import IMAGES, write_scenes
 
     quiet_transformers()
     torch.set_num_threads(1)  # the data depends on no machine's cores; whoever trains sets his own
-    with workplace(folder, "the features of the demo's pictures") as hidden:
-        pictures = Pictures.find(scenes / IMAGES, hidden)
-        encoder = ImageEncoder.load(str(_encoder(scenes, pictures, place / "encoder")))
+    scenes, features = hidden / "data" / SCENES, hidden / "data" / FEATURES
+    if not scenes.exists():
+        write_scenes(scenes)
+    pictures = Pictures.find(scenes / IMAGES, hidden)
+    weights = hidden / "data" / "encoder"
+    _train_encoder(scenes, pictures, hidden / "encoder.safetensors", weights)
+    if not features.exists():
+        encoder = ImageEncoder.load(str(weights))
         work = Extraction.of(pictures, None, batch_size=64)
-        return extract(work, encoder.record, hidden, folder, encoding_here(work, encoder))
+        (hidden / "shards" / "data").mkdir(parents=True, exist_ok=True)
+        extract(work, encoder.record, hidden / "shards", features, encoding_here(work, encoder))
 
 
-def _encoder(scenes: Path, pictures: Pictures, folder: Path) -> Path:
-    """Folder of a small network that has learnt what is in the training scenes."""
-    if folder.exists():
-        return folder
+def _train_encoder(scenes: Path, pictures: Pictures, state: Path, weights: Path) -> None:
+    """Train a small network, unless it has been, to tell what is in the training scenes."""
     from raysq.images.classifier import train_classifier
     from raysq.images.labels import labelled_images, read_labels
     from raysq.images.settings import ClassifierSettings
@@ -136,15 +152,11 @@ def _encoder(scenes: Path, pictures: Pictures, folder: Path) -> Path:
         image_size=PIXELS, channels=(32, 48, 96, 192), epochs=ENCODER_EPOCHS, learning_rate=4e-3, shift=1
     )
     labels = read_labels(scenes / LABELS_FILE, "labels")
-    with workplace(folder, "the demo's image encoder") as hidden:
-        train, dev = (
-            labelled_images(pictures, labels.splits[split], labels.names, PIXELS, _refuse)
-            for split in ("train", "dev")
-        )
-        state = hidden / "state.safetensors"
-        train_classifier(settings, train, dev, labels.names, state, hidden / "data", lambda epoch: None)
-        publish(hidden, folder)
-    return folder
+    train, dev = (
+        labelled_images(pictures, labels.splits[split], labels.names, PIXELS, _refuse)
+        for split in ("train", "dev")
+    )
+    train_classifier(settings, train, dev, labels.names, state, weights, lambda epoch: None)
 
 
 def _refuse(name: str, why: str) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from raysq.config import UserError
 from raysq.data.corpus import SPLITS, FileText, ParallelText, SplitName, TabbedText
 from raysq.data.settings import PrepareSettings
-from raysq.images.annotations import CaptionText, read_annotations
+from raysq.images.annotations import COCO_SPLITS, Annotations, CaptionText, read_annotations
 from raysq.images.store import FeatureStore
 from raysq.tasks.generated import SOURCES, Given, generated
-from raysq.tasks.translation import input_place, translation_text
+from raysq.tasks.translation import input_folder, translation_text
 
 GIGAWORD: dict[SplitName, str] = {"train": "train", "dev": "valid", "test": "test"}
 """File names of Gigaword's layout."""
@@ -23,13 +24,7 @@ def given(settings: PrepareSettings) -> Given:
         UserError: a file is missing, damaged, cannot be fetched or is another than its sha256 says.
     """
     if settings.task == "captioning":
-        assert settings.features is not None
-        annotations = read_annotations(
-            input_place(settings),
-            lower_case=settings.lower_case,
-            only_alphanumeric=settings.only_alphanumeric,
-        )
-        return Given(CaptionText(annotations), FeatureStore.load(settings.features.expanduser()))
+        return _captions(settings)
     if settings.task == "headline":
         return Given(_headlines(settings))
     if settings.task in SOURCES:
@@ -37,9 +32,36 @@ def given(settings: PrepareSettings) -> Given:
     return Given(translation_text(settings))
 
 
+def _captions(settings: PrepareSettings) -> Given:
+    """Captions, of every split, with the features of their images."""
+    assert settings.features is not None
+    place = input_folder(settings)
+    inside = list(place.iterdir()) if place.is_dir() else []
+    if len(inside) == 1 and not inside[0].name.startswith("captions_"):
+        place = inside[0]  # an archive of a Karpathy file
+    annotations = read_annotations(
+        place, lower_case=settings.lower_case, only_alphanumeric=settings.only_alphanumeric
+    )
+    for split, name in COCO_SPLITS.items():
+        if not annotations.splits[split]:
+            raise UserError(
+                f"{place} has no caption for {split}: add captions_{name}*.json to COCO's files, or images "
+                f"of split {name} to a file in Karpathy's format"
+            )
+    features = FeatureStore.load(settings.features.expanduser())
+    return Given(CaptionText(annotations), features, _left_out(annotations, features))
+
+
+def _left_out(annotations: Annotations, features: FeatureStore) -> dict[str, Sequence[str]]:
+    """Names of what the annotations and the features leave out."""
+    named = set(annotations.image_names)
+    no_features = [f"{name} ({why})" for name, why in features.skipped.items() if name in named]
+    return {"image without features": no_features, **annotations.left_out}
+
+
 def _headlines(settings: PrepareSettings) -> ParallelText:
-    """Lines ``article TAB headline``, or a folder in Gigaword's layout."""
-    place = input_place(settings) if settings.input is not None else None
+    """Lines ``article TAB headline``, or a folder or an archive in Gigaword's layout."""
+    place = input_folder(settings) if settings.input is not None else None
     if place is not None and place.is_dir():
         files = {
             split: (_one(place, f"{name}.article.txt"), *_titles(place, name))
@@ -61,5 +83,6 @@ def _one(folder: Path, name: str) -> Path:
 
 def _titles(folder: Path, name: str) -> list[Path]:
     """``test.title.txt``, or several references: ``test.title1.txt``, ``test.title2.txt`` .."""
-    several = sorted({*folder.glob(f"{name}.title[0-9]*.txt"), *folder.glob(f"{name}.title[0-9]*.txt.gz")})
-    return several or [_one(folder, f"{name}.title.txt")]
+    found = [*folder.glob(f"{name}.title[0-9]*.txt"), *folder.glob(f"{name}.title[0-9]*.txt.gz")]
+    several = sorted({path.name.removesuffix(".gz") for path in found})
+    return [_one(folder, title) for title in several or [f"{name}.title.txt"]]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from raysq.config import UserError
 from raysq.data.corpus import SPLITS, FileText, ParallelText, SplitName, TabbedText
-from raysq.data.download import check, fetch, unpacked
+from raysq.data.download import check, fetch, is_archive, unpacked
 from raysq.data.settings import PrepareSettings, is_url
 from raysq.data.wit3 import Wit3Text
 
@@ -39,6 +39,12 @@ def translation_text(settings: PrepareSettings) -> ParallelText:
         },
         settings.max_line_bytes,
     )
+
+
+def input_folder(settings: PrepareSettings) -> Path:
+    """As `input_place`; instead of an archive, which is unpacked, the folder that it holds."""
+    place = input_place(settings)
+    return unpacked(place, _downloads(settings)) if is_archive(place) else place
 
 
 def input_place(settings: PrepareSettings) -> Path:

@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import http.server
 import io
@@ -11,7 +12,7 @@ import pytest
 
 from raysq.claim import claim
 from raysq.config import UserError
-from raysq.data.download import check, fetch, unpacked
+from raysq.data.download import check, fetch, is_archive, unpacked
 
 CONTENT = b"ein Hund\ta dog\n" * 200_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -163,3 +164,19 @@ def test_archive_with_a_damaged_middle(tmp_path, compression):
     with pytest.raises(UserError, match=rf"a\.tar\.{compression} is no sound tar archive \("):
         unpacked(archive, tmp_path / "downloads")
     assert list(tmp_path.iterdir()) == [archive]
+
+
+def test_an_archive_by_its_name_or_by_how_it_begins(tmp_path):
+    """A URL's file may have any name; a damaged archive is one, so that what reads it says so."""
+    packed(tmp_path / "download", "a")
+    for name, content in (
+        ("a.tsv", b"a\tb\n"),
+        ("cut.tgz", b"\x1f\x8b"),
+        ("cut.gz", b"\x1f\x8b"),
+        ("0", b""),
+    ):
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "pairs.tsv.gz").write_bytes(gzip.compress(b"a\tb\n"))
+    (tmp_path / "folder.tar").mkdir()
+    assert {path.name for path in tmp_path.iterdir() if is_archive(path)} == {"download", "cut.tgz"}
+    assert not is_archive(tmp_path / "missing.tar")

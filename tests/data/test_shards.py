@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +160,14 @@ def test_references_beyond_a_shard(tmp_path: Path) -> None:
     assert corpus.splits["dev"].reference_texts(1) == ["x", "y y"]
     assert corpus.splits["train"].reference_texts(2) == ["x", "x y", "y"]
     assert corpus.splits["dev"].target_word_counts.tolist() == [0, 0, 0, 0, 4, 3]
+
+
+def test_verify_finds_changed_features(small_captions: Corpus, tmp_path: Path) -> None:
+    """Of the same size, so that loading does not."""
+    shutil.copytree(small_captions.folder, tmp_path / "data")
+    corpus = Corpus.load(tmp_path / "data")
+    corpus.verify()
+    shard = tmp_path / "data" / "features" / "features-00000.npy"
+    shard.write_bytes(shard.read_bytes()[:-1] + b"!")
+    with pytest.raises(UserError, match=rf"{shard.parent} was changed: {REMEDY} {corpus.folder}$"):
+        corpus.verify()

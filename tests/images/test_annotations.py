@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from raysq.config import UserError
-from raysq.images.annotations import CaptionText, clean, read_annotations
+from raysq.images.annotations import CaptionText, clean, first_named, read_annotations
 
 SHARED = Path(os.environ.get("RAYSQ_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -90,6 +90,12 @@ def test_karpathy(suffix, tmp_path):
     assert read.empty_captions == ("two.jpg", "five.jpg")
     assert read.without_caption == ("five.jpg", "six.jpg")
     assert read.without_image == ()
+    assert list(first_named(read.left_out)) == [
+        "annotated image without caption: five.jpg",
+        "annotated image without caption: six.jpg",
+        "empty caption of image: two.jpg",
+        "empty caption of image: five.jpg",
+    ]
     assert read.image_names == ["four.jpg", "one.jpg", "three.jpg", "two.jpg"]
 
 
@@ -108,6 +114,18 @@ def test_cleaning_can_be_left_out(tmp_path):
     assert pairs(kept)["train"][:2] == [("one.jpg", "a man's dog"), ("one.jpg", "two dogs, (one is small)!")]
     assert clean("A man's T-shirt.") == "a mans tshirt"
     assert clean("a\u00a0 b_c\n") == "a bc"
+
+
+def test_a_letters_marks_belong_to_it():
+    assert clean("नमस्ते, दुनिया!") == "नमस्ते दुनिया"
+    assert clean("Cafe\u0301 \u0301 x.\u0301") == "caf\u00e9 x"
+    assert clean("I \u2764\ufe0f dogs") == "i dogs"
+    assert clean("Cafe\u0301!", only_alphanumeric=False) == "caf\u00e9!"
+
+
+def test_twenty_of_each_kind_are_named():
+    lines = list(first_named({"a": [], "b": ["x\n"], "c": list(map(str, range(23)))}))
+    assert lines == [r"b: x\n", *(f"c: {k}" for k in range(20)), "c: 3 more, 23 together"]
 
 
 def test_fingerprints_tell_names_captions_and_cleaning_apart(tmp_path):
@@ -130,7 +148,7 @@ def test_fingerprints_tell_names_captions_and_cleaning_apart(tmp_path):
         (lambda images: images[0]["sentences"][1].clear(), r"images\[0\].sentences\[1\] has neither tokens"),
         (lambda images: images[0]["sentences"][0].update(tokens="a b"), r"images\[0\].sentences\[0\].tokens"),
         (lambda images: images[3].update(filename="x/one.jpg"), r"lists image one.jpg twice"),
-        (lambda images: images.pop(2), r"has no caption for dev"),
+        (lambda images: images.__delitem__(slice(4)), r"has no caption with a word"),
     ],
 )
 def test_defects_of_karpathy_files_are_named(change, message, tmp_path):
@@ -163,10 +181,18 @@ def test_files_that_cannot_be_read(tmp_path):
         read_annotations(path)
 
 
-def test_defects_of_coco_folders(coco_folder):
-    (coco_folder / "captions_val2014.json").rename(coco_folder / "captions_validation.json")
-    with pytest.raises(UserError, match=r"one file captions_val\*.json or .json.gz, not none"):
-        read_annotations(coco_folder)
+def test_some_splits_alone(coco_folder, tmp_path):
+    """As for captioning test images; only preparing needs all."""
+    of_test = read_annotations(write(tmp_path / "test.json", {"images": KARPATHY["images"][3:4]}))
+    assert pairs(of_test) == {"train": [], "dev": [], "test": [("four.jpg", "x")]}
+    (coco_folder / "captions_test.json").unlink()
+    assert pairs(read_annotations(coco_folder)) == EXPECTED | {"test": []}
+
+
+def test_defects_of_coco_folders(coco_folder, tmp_path):
+    (tmp_path / "captions_validation.json").write_bytes((coco_folder / "captions_val2014.json").read_bytes())
+    with pytest.raises(UserError, match=r"holds none of captions_train\*.json, captions_val\*.json, capt"):
+        read_annotations(tmp_path)
     for year in (2014, 2017):
         write(coco_folder / f"captions_val{year}.json", coco({1: "three.jpg"}, [(1, "x")]))
     with pytest.raises(UserError, match=r"not captions_val2014.json, captions_val2017.json"):

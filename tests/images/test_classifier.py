@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from raysq.config import UserError
+from raysq.images import classifier as module
 from raysq.images.classifier import (
     LabelledImages,
     changed,
@@ -104,11 +106,35 @@ def test_another_run_s_state_or_a_damaged_one_is_refused(tmp_path):
         run(tmp_path / "a", settings)
 
 
-def test_settings_that_do_not_fit(tmp_path):
-    with pytest.raises(UserError, match="--blocks must have 2 numbers, as --channels has"):
-        run(tmp_path / "a", SETTINGS.model_copy(update={"blocks": (1,)}))
+def test_settings_that_do_not_fit():
+    with pytest.raises(ValidationError, match="`blocks` must have as many numbers as `channels`"):
+        ClassifierSettings(channels=(8, 16), blocks=(1,))
+    deep = {"channels": (4,) * 6, "blocks": (1,) * 6}
+    with pytest.raises(ValidationError, match="`image_size` must be 32 or more with so many `channels`"):
+        ClassifierSettings(image_size=31, **deep)
+    assert ClassifierSettings(image_size=32, **deep).image_size == 32
+
+
+def test_one_image_is_not_enough(tmp_path):
     with pytest.raises(UserError, match="one image is not enough"):
         run(tmp_path / "a", train=shades(1, 1))
+
+
+def test_a_training_that_diverges_ends_at_once_and_can_be_repeated_with_a_lower_rate(tmp_path, monkeypatch):
+    asked = []
+
+    def factor(done):
+        """Weights leave the range of numbers in the second epoch's first update, the fifth of 16."""
+        asked.append(done)
+        return 1e38 if done >= 0.25 else 1.0
+
+    monkeypatch.setattr(module, "rate_factor", factor)
+    with pytest.raises(UserError, match=r"diverged in epoch 2 \(loss nan\): lower --learning-rate"):
+        run(tmp_path / "a")
+    assert len(asked) == 5
+    monkeypatch.undo()
+    lower = SETTINGS.model_copy(update={"learning_rate": 0.005})
+    assert len(run(tmp_path / "a", lower).epochs) == 4
 
 
 def test_the_rate_rises_and_falls():

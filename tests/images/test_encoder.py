@@ -9,6 +9,8 @@ from safetensors.torch import load_file, save_file
 from transformers import ResNetForImageClassification
 
 from raysq.config import UserError
+from raysq.images.classifier import processor
+from raysq.images.convnet import ConvNet, ConvNetConfig
 from raysq.images.encoder import ImageEncoder
 from tests.images.made import save_weights
 
@@ -70,9 +72,40 @@ def test_what_changes_features_changes_the_identity(weights, tmp_path):
     assert (copy.weights, copy.identity) == ("model.safetensors", before.identity)
     others = [ImageEncoder.load(weights, image_size=20).record.identity]
     others.append(ImageEncoder.load(save_weights(tmp_path / "other", seed=2)).record.identity)
+    edited(weights, "preprocessor_config.json", do_pad=True, pad_size={"height": 20, "width": 20})
+    others.append(ImageEncoder.load(weights).record.identity)
     edited(weights, "config.json", hidden_act="tanh")
     others.append(ImageEncoder.load(weights).record.identity)
-    assert len({before.identity, *others}) == 4
+    assert len({before.identity, *others}) == 5
+
+
+def test_a_processor_of_another_kind_is_another_network(weights):
+    """With equal settings: one scales the shorter side and crops by share, the other does not crop."""
+    before = ImageEncoder.load(weights)
+    edited(weights, "preprocessor_config.json", image_processor_type="BitImageProcessor")
+    after = ImageEncoder.load(weights)
+    assert before.record.preprocessing["image_processor_type"] == "ConvNextImageProcessor"
+    assert after.record.preprocessing["image_processor_type"] == "BitImageProcessor"
+    assert before.pixels(noise(40, 20)).shape != after.pixels(noise(40, 20)).shape
+    assert before.record.identity != after.record.identity
+
+
+def test_weights_in_half_precision_compute_in_single(weights, tmp_path):
+    half = ResNetForImageClassification.from_pretrained(weights).half()
+    half.save_pretrained(tmp_path / "half")
+    shutil.copy(f"{weights}/preprocessor_config.json", tmp_path / "half")
+    encoder, pixels = ImageEncoder.load(str(tmp_path / "half")), np.ones((3, 16, 16), np.float32)
+    assert {tensor.dtype for tensor in encoder.network.parameters()} == {torch.float32}
+    whole = half.float().eval().resnet(torch.from_numpy(pixels)[None]).pooler_output
+    assert encoder.features([pixels])[0] == pytest.approx(whole.detach().numpy().flatten(), abs=1e-6)
+
+
+def test_a_network_of_many_stages_needs_larger_images(tmp_path):
+    ConvNet(ConvNetConfig([2] * 6, [1] * 6)).save_pretrained(tmp_path / "deep")
+    processor(32).save_pretrained(tmp_path / "deep")
+    assert ImageEncoder.load(str(tmp_path / "deep"), 32).features([np.ones((3, 32, 32), "f")]).shape == (1, 4)
+    with pytest.raises(UserError, match="--image-size 31: these weights need 32 pixels or more"):
+        ImageEncoder.load(str(tmp_path / "deep"), 31)
 
 
 def test_weights_that_are_incomplete_or_no_resnet_s(weights):

@@ -1,4 +1,6 @@
 import dataclasses
+import os
+import tarfile
 
 import numpy as np
 import pytest
@@ -102,6 +104,29 @@ def test_refused_members_count_as_images_that_cannot_be_used(images, encoder, tm
     pictures = dataclasses.replace(Pictures.find(images, images), refused={"../x.png": "it is a link"})
     with pytest.raises(UserError, match=r"1 of 24 images cannot be used, .* as ../x.png: it is a link"):
         run(Extraction.of(pictures, None, 4), encoder, tmp_path / "out")
+    wanted = Extraction.of(pictures, [*NAMES[1:], "x.png", "gone.png"], 4)
+    assert wanted.skipped == {"x.png": "it is a link", "gone.png": "missing"}
+    assert run(Extraction.of(pictures, NAMES, 4), encoder, tmp_path / "out").skipped == {}
+
+
+def test_fetched_or_mended_images_make_a_new_beginning(images, encoder, tmp_path):
+    """The remedy that the error names, and then the same command."""
+    wanted = [*NAMES, "late.png"]
+    with pytest.raises(UserError, match=r"as late.png: missing"):
+        run(extraction_of(images, wanted), encoder, tmp_path / "out")
+    late = images / "late.png"  # of the last shard
+    late.write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"as late.png: no image"):
+        run(extraction_of(images, wanted), encoder, tmp_path / "out")
+    late.write_bytes((images / "000.png").read_bytes())
+    store = run(extraction_of(images, wanted), encoder, tmp_path / "out")
+    assert store.names == sorted(wanted)
+    assert (store.read(np.array([store.row("late.png")])) == store.read(np.array([0]))).all()
+
+
+def test_names_in_errors_break_no_line(images, encoder, tmp_path):
+    with pytest.raises(UserError, match=r"as a\\nb.png: missing"):
+        run(extraction_of(images, [*NAMES, "a\nb.png"]), encoder, tmp_path / "out")
 
 
 def test_the_plan_is_of_all_that_can_change_the_outcome(images, encoder, tmp_path):
@@ -116,6 +141,28 @@ def test_the_plan_is_of_all_that_can_change_the_outcome(images, encoder, tmp_pat
     write_images(images, NAMES[:1], size=9)
     plans.append(extraction_of(images).plan(encoder.record))
     assert len(set(plans)) == 6
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_images_replaced_by_others_of_equal_size_are_others(archive, encoder, tmp_path):
+    def plan():
+        for path in (tmp_path / "images").iterdir():
+            os.utime(path, (7, 7))
+        os.utime(tmp_path / "images" / "a.bmp", (7, seconds))
+        place = tmp_path / "images"
+        if archive:
+            place = tmp_path / "images.tar"
+            with tarfile.open(place, "w") as tar:
+                tar.add(tmp_path / "images")
+        return extraction_of(place).plan(encoder.record)
+
+    write_images(tmp_path / "images", ["a.bmp", "b.bmp"])
+    seconds = 7
+    before = plan()
+    assert plan() == before
+    write_images(tmp_path / "images", ["b.bmp", "a.bmp"])
+    seconds = 8
+    assert plan() != before
 
 
 def test_a_whole_batch_of_bad_images(images, encoder, tmp_path):

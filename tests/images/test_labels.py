@@ -51,6 +51,8 @@ def test_several_labels_each(tmp_path):
         (with_label(3, None), "no image of dev has a scene: name the right --label-key"),
         ([{"split": "train", "scene": "pond"}], r"images\[0\] lacks filename or split"),
         ([IMAGES[0] | {"split": "x"}], r"images\[0\].split is 'x'"),
+        ([*IMAGES, IMAGES[0]], r"lists image a.png twice: images go by names, remove or rename one"),
+        ([*IMAGES, IMAGES[1] | {"filename": "b.png", "split": "val"}], r"lists image b.png twice"),
     ],
 )
 def test_defects(images, message, tmp_path):

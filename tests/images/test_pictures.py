@@ -1,6 +1,10 @@
+import bz2
 import gzip
 import io
+import os
 import tarfile
+import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -11,10 +15,14 @@ from raysq.images import pictures as module
 from raysq.images.pictures import BadImage, Pictures, decoded
 
 
-def encoded(form="PNG", size=(3, 2), colour=(10, 20, 30)):
+def saved(image, form="PNG", **options):
     file = io.BytesIO()
-    Image.new("RGB", size, colour).save(file, form)
+    image.save(file, form, **options)
     return file.getvalue()
+
+
+def encoded(form="PNG", size=(3, 2), colour=(10, 20, 30)):
+    return saved(Image.new("RGB", size, colour), form)
 
 
 def add(tar, name, data=b"", **fields):
@@ -120,22 +128,126 @@ def test_what_holds_no_images(tmp_path):
     (tmp_path / "x.txt").write_text("text")
     with pytest.raises(UserError, match="holds no image"):
         Pictures.find(tmp_path, tmp_path)
-    with pytest.raises(UserError, match="is no folder and no archive"):
+    with pytest.raises(UserError, match=r"y does not exist: give a folder of images, a \.tar or a \.tar\.gz"):
         Pictures.find(tmp_path / "y", tmp_path)
-    with pytest.raises(UserError, match="no sound tar archive"):
-        Pictures.find(tmp_path / "x.txt", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.tar.bz2", "x.png"])
+def test_what_is_no_tar_archive_says_what_is_taken(name, folder, tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.add(folder, "set")
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as made:
+        made.writestr("a.png", encoded())
+    (tmp_path / "x.tar.bz2").write_bytes(bz2.compress((tmp_path / "x.tar").read_bytes()))
+    (tmp_path / "x.png").write_bytes(encoded())
+    with pytest.raises(UserError, match=rf"{name} is no tar archive: give a folder of images, a \.tar or a"):
+        Pictures.find(tmp_path / name, tmp_path)
 
 
 def test_two_images_of_one_name(folder, tmp_path):
     (folder / "more" / "a.png").write_bytes(encoded())
-    with pytest.raises(UserError, match=r"two images a.png"):
+    said = "two images a.png, in different folders or at one path of an archive: .*rename or remove one"
+    with pytest.raises(UserError, match=said):
         Pictures.find(folder, tmp_path)
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        add(tar, "set/a.png", encoded())
+        add(tar, "set/a.png", encoded())
+    with pytest.raises(UserError, match=said):
+        Pictures.find(tmp_path / "x.tar", tmp_path)
 
 
-def test_images_of_any_mode_become_rgb():
-    file = io.BytesIO()
-    Image.new("L", (1, 1), 7).save(file, "PNG")
-    assert np.asarray(decoded(file.getvalue())).tolist() == [[[7, 7, 7]]]
+def test_names_that_are_no_utf_8_are_refused(folder, tmp_path):
+    """In folder and archive; a folder's name may be."""
+    (folder / "more" / "caf\udce9.png").write_bytes(encoded())
+    os.rename(folder / "more", folder / "m\udce9")
+    found = Pictures.find(folder, tmp_path)
+    assert sorted(found.places) == ["a.png", "b.JPG"]
+    assert found.refused == {r"m\udce9/caf\udce9.png": "its name is no UTF-8: rename it"}
+    assert len(found.read("b.JPG")) == len(encoded("JPEG"))
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.GNU_FORMAT) as tar:
+        add(tar, "set/caf\udce9.png", encoded())
+        add(tar, "../caf\udce9.png", encoded())
+        add(tar, "set/a.png", encoded())
+    assert Pictures.find(tmp_path / "x.tar", tmp_path).refused == {
+        r"set/caf\udce9.png": "its name is no UTF-8: rename it",
+        r"../caf\udce9.png": "its path leads out of the archive",
+    }
+
+
+WIDE = np.array([[0, 256, 257, 32896, 65535]])
+PALETTE = [10, 20, 30, 40, 50, 60]
+
+
+def from_palette(pixels):
+    image = Image.fromarray(np.array([pixels], np.uint8)).convert("P")
+    image.putdata(pixels)
+    image.putpalette(PALETTE)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (saved(Image.new("L", (1, 1), 7)), [[7, 7, 7]]),
+        (saved(Image.new("1", (1, 1), 1)), [[255, 255, 255]]),
+        (saved(Image.new("CMYK", (1, 1), (255, 0, 0, 0)), "TIFF"), [[0, 255, 255]]),
+        (saved(Image.fromarray(WIDE.astype(np.uint16))), [[v] * 3 for v in (0, 0, 1, 128, 255)]),
+        (saved(Image.fromarray(WIDE.astype(np.uint16)), "TIFF"), [[v] * 3 for v in (0, 0, 1, 128, 255)]),
+        (saved(Image.new("RGBA", (1, 1), (200, 0, 0, 0))), [[255, 255, 255]]),
+        (saved(Image.new("RGBA", (1, 1), (200, 0, 100, 51))), [[244, 204, 224]]),
+        (saved(Image.new("LA", (1, 1), (0, 0))), [[255, 255, 255]]),
+        (saved(from_palette([0, 1])), [[10, 20, 30], [40, 50, 60]]),
+        (saved(from_palette([0, 1]), transparency=bytes([0, 255])), [[255, 255, 255], [40, 50, 60]]),
+        (saved(from_palette([0, 1]), "GIF", transparency=1), [[10, 20, 30], [255, 255, 255]]),
+        (saved(Image.new("RGB", (1, 1), (1, 2, 3)), transparency=(1, 2, 3)), [[255, 255, 255]]),
+    ],
+    ids=["L", "1", "CMYK", "16 png", "16 tiff", "clear", "fifth", "LA", "P", "P clear", "GIF", "one colour"],
+)
+def test_images_of_any_mode_become_rgb(data, expected):
+    """16 bits are scaled, not cut off; what is transparent lies on white."""
+    image = decoded(data)
+    assert (image.mode, np.asarray(image).tolist()) == ("RGB", [expected])
+
+
+@pytest.mark.parametrize(("kind", "mode"), [(np.int32, "I"), (np.float32, "F")])
+def test_numbers_of_no_known_range_are_refused(kind, mode):
+    data = saved(Image.fromarray(np.ones((2, 2), kind)), "TIFF")
+    with pytest.raises(BadImage, match=f"mode {mode} does not say which numbers are black and white"):
+        decoded(data)
+
+
+def turned(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    return saved(Image.fromarray(pixels), exif=exif)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "expected"),
+    [(1, [[0, 1, 2], [3, 4, 5]]), (3, [[5, 4, 3], [2, 1, 0]]), (6, [[3, 0], [4, 1], [5, 2]])],
+)
+def test_images_are_turned_as_the_camera_was_held(orientation, expected):
+    assert np.asarray(decoded(turned(orientation)))[:, :, 0].tolist() == expected
+
+
+def test_what_a_camera_says_may_be_damaged():
+    image = decoded(saved(Image.new("RGB", (3, 2), (9, 9, 9)), exif=b"no tags"))
+    assert np.asarray(image).tolist() == [[[9, 9, 9]] * 3] * 2
+
+
+def test_images_much_longer_than_wide_are_refused():
+    assert decoded(encoded(size=(100, 2))).size == (100, 2)
+    with pytest.raises(BadImage, match="2 x 101 pixels: one side is more than 50 times the other"):
+        decoded(encoded(size=(2, 101)))
+
+
+def test_warnings_without_a_file_s_name_are_not_printed():
+    with warnings.catch_warnings(record=True, action="always") as said:
+        with pytest.raises(BadImage, match="10000 x 10000 pixels are more than"):
+            decoded(saved(Image.new("1", (10_000, 10_000))))
+        decoded(saved(from_palette([0, 1]), transparency=bytes([0, 255])))
+    assert said == []
 
 
 @pytest.mark.parametrize(

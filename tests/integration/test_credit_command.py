@@ -108,7 +108,10 @@ def test_a_trial_leads_to_its_final_stage(finished_run, tmp_path, capsys):
             "other vocabularies than the training data of stage mle: give the --data-dir",
         ),
         (["--output-dir", "file/out"], "make room there, or give another folder"),
-        (["--tracking-uri", "sqlite:////nowhere/mlflow.db"], "there is no tracking database"),
+        (
+            ["--tracking-uri", "sqlite:////nowhere/mlflow.db"],
+            "no tracking database /nowhere/mlflow.db: give the one that has the runs with --tracking-uri\n",
+        ),
         (["--sentences", "0"], "must be at least 1"),
     ],
 )

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import tarfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from raysq.cluster.extraction import _room, _shard, encoding_on_ray
+from raysq.cluster.extraction import EncodingWorker, _room, _shard, encoding_on_ray
 from raysq.commandline import run_command
 from raysq.config import Unfinished, UserError
 from raysq.images.encoder import ImageEncoder
@@ -95,24 +96,39 @@ def test_what_the_cluster_lacks(place, tmp_path, ray_session):
 def test_workers_with_other_weights_are_refused(place):
     record = ImageEncoder.load(str(place / "tiny")).record
     features = np.ones((2, 8), np.float32).tobytes()
-    rest = [["a.png", "b.png"], {}, "there"]
-    row = {"number": 3, "features": features, "rest": json.dumps([*rest, record.identity])}
+    rest = {"names": ["a.png", "b.png"], "skipped": {}, "node": "there", "encoder": record.identity}
+    row = {"number": 3, "features": features, "rest": json.dumps(rest)}
     shard = _shard(row, "tiny", record)
     assert (shard.number, shard.names, shard.features.tolist()) == (3, ("a.png", "b.png"), [[1] * 8] * 2)
     with pytest.raises(UserError, match="--weights tiny are others on there than here: give the same"):
-        _shard(row | {"rest": json.dumps([*rest, "another"])}, "tiny", record)
+        _shard(row | {"rest": json.dumps(rest | {"encoder": "another"})}, "tiny", record)
 
 
-def test_workers_without_weights_end_the_command(place, tmp_path, ray_session):
+def test_a_worker_s_user_error_is_the_command_s(place):
+    """As where only the workers lack the weights."""
+    extraction = Extraction.of(Pictures.find(place / "images", place), None, 8, 4)
+    record = ImageEncoder.load(str(place / "tiny")).record
+    rows = EncodingWorker(extraction, "nowhere", None, "cpu")({"number": np.array([3])})
+    with pytest.raises(
+        UserError, match=r"^--weights nowhere is no folder, .* check it \(said by a worker on "
+    ):
+        _shard({key: values[0] for key, values in rows.items()}, "nowhere", record)
+
+
+def test_a_worker_s_other_failures_end_the_command_in_a_line(place, tmp_path, ray_session):
     extraction = Extraction.of(Pictures.find(place / "images", place), None, 8, 4)
     record = ImageEncoder.load(str(place / "tiny")).record
 
-    def encode_elsewhere():
-        with encoding_on_ray(extraction, "nowhere", None, record, 1, "cpu") as encode:
+    def encode_what_is_not_there():
+        with encoding_on_ray(
+            replace(extraction, names=("x.png",)), str(place / "tiny"), None, record, 1, "cpu"
+        ) as encode:
             list(encode([0]))
 
-    with pytest.raises(Unfinished, match=r"an encoding worker failed .*nowhere is no folder.* repeat"):
-        encode_elsewhere()
+    with pytest.raises(
+        Unfinished, match=r"^an encoding worker failed \(KeyError: 'x.png'\): mend that, then repeat"
+    ):
+        encode_what_is_not_there()
 
 
 @pytest.mark.parametrize(
@@ -179,7 +195,10 @@ def test_a_finished_folder_is_not_mixed_with_another_s(place, tmp_path, capsys):
     assert "exists and holds no features" in capsys.readouterr().err
     assert here(place, "--output-dir", tmp_path / "out") == 0
     assert here(place, "--output-dir", tmp_path / "out", "--image-size", 20) == 2
-    assert "holds features of other images, or by another network" in capsys.readouterr().err
+    assert (
+        "holds features of other images or of images that were written anew since, or by another network"
+        in capsys.readouterr().err
+    )
     path = next((tmp_path / "out").glob("*.npy"))
     path.write_bytes(path.read_bytes()[:-1] + b"\x07")
     assert here(place, "--output-dir", tmp_path / "out") == 2
@@ -195,6 +214,29 @@ def test_an_archive_with_too_many_bad_images(place, tmp_path, capsys):
     assert here(place, "--output-dir", tmp_path / "out", options=options) == 2
     assert "1 of 51 images cannot be used, more than 1%, as broken.jpg: no image" in capsys.readouterr().err
     assert os.listdir(tmp_path).count("out") == 0
+
+
+def test_names_that_no_line_and_no_manifest_can_hold(place, tmp_path, capsys):
+    write_images(tmp_path / "images", [f"{k:03d}.png" for k in range(150)], size=4)
+    (tmp_path / "images" / "005.png").rename(tmp_path / "images" / "caf\udce9.png")
+    names = [f"{k:03d}.png" for k in range(149)] + ["a\nb.png"]
+    images = [
+        {"filename": name, "split": ("train", "val", "test")[k % 3], "sentences": [{"raw": "it"}]}
+        for k, name in enumerate(names)
+        if k != 5
+    ]
+    (tmp_path / "dataset.json").write_text(json.dumps({"images": images}))
+    options = ["--images", tmp_path / "images", "--weights", place / "tiny", "--num-workers", 0]
+    assert here(place, "--output-dir", tmp_path / "all", options=options) == 0
+    assert capsys.readouterr().out.startswith(
+        "image left out: caf\\udce9.png (its name is no UTF-8: rename it)\n"
+    )
+    options += ["--names-from", tmp_path / "dataset.json"]
+    assert here(place, "--output-dir", tmp_path / "some", options=options) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "image left out: a\\nb.png (missing)",
+        "image without caption: 149.png",
+    ]
 
 
 def test_an_encoder_is_trained_and_used(place, tmp_path, capsys):
@@ -221,6 +263,9 @@ def test_an_encoder_is_trained_and_used(place, tmp_path, capsys):
     assert f"dev accuracy {record['best']['dev_accuracy']:.4f} after epoch" in printed
     assert here(place, "--output-dir", tmp_path / "encoder", **training) == 2
     assert "exists already" in capsys.readouterr().err
+    deep = ("--channels", "4,4,4,4,4,4", "--blocks", "1,1,1,1,1,1", "--output-dir", tmp_path / "deep")
+    assert here(place, *deep, **training) == 2
+    assert "error: --image-size must be 32 or more with so many --channels" in capsys.readouterr().err
     options = ["--images", place / "images", "--weights", tmp_path / "encoder", "--num-workers", 0]
     assert here(place, "--output-dir", tmp_path / "out", options=options) == 0
     assert FeatureStore.load(tmp_path / "out").feature_size == 16

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 
 from raysq.commandline import run_command
 from raysq.metrics import corpus_bleu
+from raysq.report.formats import Table
+from raysq.report.section import Section
 from raysq.sweep.space import Arm, Space
 from raysq.tracked import Tracked
 from raysq.tracking import Tracker, default_uri
@@ -93,7 +96,7 @@ def output(experiment, tmp_path_factory):
 
 def rows(path):
     with path.open(newline="") as file:
-        return {row["algorithm"]: row for row in csv.DictReader(file)}
+        return {row["algorithm"].rstrip("†"): row for row in csv.DictReader(file)}
 
 
 def counts(hypothesis, reference):
@@ -152,7 +155,7 @@ def test_gains_and_bootstrap_from_raw_hypotheses(output, raw):
     gains = [bleu(raw["ERAC", s].sum(0)) - bleu(raw["MLE", s].sum(0)) for s in SEEDS]
     mean = sum(gains) / 3
     half = 4.302652729749462 * math.sqrt(sum((gain - mean) ** 2 for gain in gains) / 2) / math.sqrt(3)
-    assert float(found["mean gain"]) == pytest.approx(mean, rel=1e-5)
+    assert float(found["mean gain of pairs"]) == pytest.approx(mean, rel=1e-5)
     assert found["95 % over seeds (t)"] == f"{mean - half:+.2f} .. {mean + half:+.2f}"
     assert float(found["p, signs flipped (exact)"]) == 0.25
     draws = np.random.default_rng(12345).choice(40, size=(1000, 40), replace=True)
@@ -176,8 +179,8 @@ def test_gains_and_bootstrap_from_raw_hypotheses(output, raw):
 def test_what_diverged_is_said(output):
     text = (output / "report.md").read_text()
     assert "- 8 of 9 trials have finished, 1 diverged.\n" in text
-    assert "† Runs that are not counted. RAML: 1 diverged." in text
-    assert "| RAML | " in text
+    assert "| RAML† | " in text
+    assert rows(output / "small-demo" / "results.csv")["RAML"]["not counted"] == "1 diverged"
 
 
 def test_rows_make_the_same_report_again(output, tmp_path):
@@ -216,6 +219,39 @@ def test_the_page_is_attached_to_the_sweep(experiment, tmp_path):
     assert tracked.text(sweep, "report/report.html") == (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc"])
+def test_an_output_folder_that_cannot_be_written(output, tmp_path, monkeypatch, capsys, place):
+    """Told before figures are made."""
+    monkeypatch.setattr("workflows.report.section_of", None)
+    (tmp_path / "file").touch()
+    assert report("--rows", output / "rows", "--output-dir", tmp_path / place) == 2
+    error = capsys.readouterr().err
+    assert f"--output-dir {tmp_path / place}: " in error
+    assert error.endswith("give a folder that can be written\n")
+    assert error.count("\n") == 1
+
+
+def test_rows_of_an_earlier_report_do_not_stay(output, tmp_path, monkeypatch, capsys):
+    """But those that are completed in their place do."""
+    table = Table("results", "", [], [])
+    monkeypatch.setattr(
+        "workflows.report.section_of", lambda rows: Section(rows, None, ["said"], [table], [])
+    )
+    shutil.copytree(output / "rows", tmp_path / "rows")
+    place = tmp_path / "rows" / "small-demo"
+    (place / "mle-seed-1.json").rename(place / "mle-seed-9.json")
+    stale = place / "mle-seed-9.json"
+    stale.write_text(stale.read_text().replace('"seed": 1', '"seed": 9').replace('"mle"', '"other"'))
+    other = {**json.loads(stale.read_text()), "data": "other"}  # left out of the report
+    stale.write_text(json.dumps(other))
+    assert report("--rows", tmp_path / "rows", "--output-dir", tmp_path) == 0
+    assert stale.exists()
+    capsys.readouterr()
+    assert report("--rows", output / "rows", "--output-dir", tmp_path) == 0
+    assert not stale.exists()
+    assert f"removed: 1 rows of an earlier report in {tmp_path / 'rows'}" in capsys.readouterr().out
+
+
 def test_mistakes_end_with_one_line(experiment, tmp_path, capsys):
     store, _ = experiment
     empty = Tracker(store.tracker.uri, "empty")
@@ -224,7 +260,15 @@ def test_mistakes_end_with_one_line(experiment, tmp_path, capsys):
         (("--rows", tmp_path / "no"), "holds no rows"),
         (("--experiment", "empty", "--tracking-uri", empty.uri), "has no sweep: python workflows/tune.py"),
         (("--experiment", "x", "--tracking-uri", empty.uri), "has no experiment 'x'"),
-        (("--rows", tmp_path, "--tracking-uri", empty.uri), "--tracking-uri"),
+        (
+            ("--rows", tmp_path, "--tracking-uri", empty.uri),
+            "--tracking-uri has no effect without --experiment: leave it out",
+        ),
+        (("--rows", tmp_path, "--no-log"), "--no-log has no effect without --experiment"),
+        (
+            ("--experiment", "x", "--tracking-uri", "sqlite:////nowhere/mlflow.db"),
+            "no tracking database /nowhere/mlflow.db: give the one that has the runs with --tracking-uri",
+        ),
         (
             ("--experiment", EXPERIMENT, "--tracking-uri", empty.uri, "--data-dir", tmp_path),
             "no prepared data",

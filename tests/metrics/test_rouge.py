@@ -4,6 +4,7 @@ import statistics
 import numpy as np
 import pytest
 
+from raysq.config import UserError
 from raysq.metrics import rouge_scores
 from raysq.rewards import Rouge, pack
 from raysq.types import UNK
@@ -92,3 +93,14 @@ def test_the_reward_is_the_metric_of_words_without_punctuation(random_texts) -> 
             for kind, score in zip(KINDS, ("rouge_1", "rouge_2", "rouge_l"), strict=True):
                 rewards = Rouge(score=score, over=over).prefix_scores(words, lengths, packed)[:, -1]
                 assert scores[kind] == pytest.approx(100 * rewards.mean(), abs=1e-9)
+
+
+@pytest.mark.parametrize("text", ["привет мир", "матч 3 2", "北京", "नमस्ते दुनिया"])
+def test_a_script_that_rouge_cannot_read_is_refused(text) -> None:
+    """Equal texts would score 0, or by their numbers alone."""
+    with pytest.raises(UserError, match=rf"ROUGE counts the letters a-z .* \(first in '{text}'\): romanise"):
+        rouge_scores(["a", text], [["b"], [text]])
+
+
+def test_a_few_foreign_words_are_no_other_script() -> None:
+    assert rouge_scores(["größe zählt", "мир"], [["größe zählt"], ["the мир"]])["rouge1"] == pytest.approx(50)

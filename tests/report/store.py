@@ -42,7 +42,7 @@ class Store:
         self.tracker.finish(run_id, "FINISHED")
         return run_id
 
-    def trial(self, sweep_id, arm, seed, final, stages, scores, data, state="finished", values=None):
+    def trial(self, sweep_id, arm, seed, final, stages, scores, data, state="finished", values=None, **tags):
         tags = {
             **COMMON,
             "raysq.level": "trial",
@@ -53,6 +53,7 @@ class Store:
             "raysq.final": final,
             **{f"raysq.axis.{name}": value for name, value in (values or {}).items()},
             **{f"raysq.stage.{name}": run_id for name, run_id in stages.items()},
+            **tags,
         }
         run_id = self.tracker.create_run(arm, tags, {}, sweep_id)
         self.tracker.log_points(run_id, [Point(name, value, 9, 1) for name, value in scores.items()])

@@ -1,9 +1,10 @@
 import math
+import time
 
 import pytest
 
 from raysq.config import UserError
-from raysq.report.gather import completed, of_experiment
+from raysq.report.gather import completed, of_experiment, with_references
 from raysq.report.rows import Evaluation
 from raysq.sweep.space import Arm, Axis, Range, Space
 from raysq.tracked import Tracked
@@ -42,17 +43,19 @@ def test_a_trial_with_its_scores_and_stages(store):
         {"policy": "m", "critic": "c"},
         history,
         identity="e",
-        result={**result, **scores, "gradient_noise": noise, "seconds": 2.75},
+        result={**result, **scores, "gradient_noise": noise, "seconds": 2.75, "stopped_by": "by hand"},
         hypotheses=["a b", "", "c"],
     )
     control = {"policy": "m", "like": "e"}  # as long as the joint stage, but not after it
     continued = store.stage(sweep, "continued_mle", control, {}, identity="d", result=result)
     stages = {"erac": joint, "critic": critic, "continued_mle": continued, "mle": mle}
-    store.trial(sweep, "ERAC", 1, "erac", stages, {}, DATA, values={"tau": "0.1"})
+    tags = {"raysq.configuration": "c0ffee"}
+    store.trial(sweep, "ERAC", 1, "erac", stages, {}, DATA, values={"tau": "0.1"}, **tags)
     (erac,) = gathered(store).trials
     assert (erac.arm, erac.values, erac.seed, erac.state) == ("ERAC", {"tau": "0.1"}, 1, "finished")
     assert (erac.test, erac.dev) == ({"bleu": 44.12346}, {"bleu": 45.0})  # 7 digits, and what is finite
     assert (erac.data, erac.recipe, erac.final) == (DATA, "erac", "erac")
+    assert (erac.configuration, erac.started // 10**9 > 1700) == ("c0ffee", True)  # milliseconds since 1970
     assert erac.hypotheses == ["a b", "", "c"]
     after = {stage.name: sorted(stage.after) for stage in erac.stages}
     assert after == {"mle": [], "critic": ["mle"], "continued_mle": ["mle"], "erac": ["critic", "mle"]}
@@ -61,6 +64,8 @@ def test_a_trial_with_its_scores_and_stages(store):
     assert (first.seconds, first.reward_calls, second.reward_calls) == (60.125, None, 200)
     assert second.calibration[0].correlation == 0.75
     assert third.gradient_noise == noise
+    assert (first.stopped_by, third.stopped_by) == ("", "by hand")
+    assert [stage.name for stage in erac.stages if stage.control] == ["continued_mle"]
     assert first.curve == [Evaluation(update=10, scores={"bleu": 40.0})]
     assert second.curve == [
         Evaluation(update=10, seconds=3, reward_calls=100, scores={"td_error": 0.1234568})
@@ -109,6 +114,15 @@ def test_references_of_the_data_that_the_trials_were_trained_on(store, small_cor
         "No bootstrap over sentences: the prepared data are not where they were; give --data-dir."
     ]
     assert gathered(store, [small_corpus.folder]).references == texts
+
+
+def test_kept_rows_without_references_take_those_of_their_data(small_corpus):
+    """Of these data alone; what rows have of themselves stays."""
+    texts = [small_corpus.splits["test"].target_text(i) for i in range(5)]
+    of_data = results([trial("MLE", 1, 5.0, data=small_corpus.digest)])
+    of_others, complete = results([trial("MLE", 1, 5.0)]), results([trial("MLE", 1, 5.0)], None, REFERENCES)
+    found = with_references([of_data, of_others, complete], [small_corpus.folder])
+    assert [of_one.references for of_one in found] == [texts, None, REFERENCES]
 
 
 def test_references_of_other_data_do_not_count(store, small_corpus):
@@ -176,3 +190,77 @@ def test_a_search_has_the_trials_that_it_drew():
     arm = Arm("ERAC", "erac", axes=(Axis("tau", Range(0.0, 1.0), ("erac.tau",)),))
     found = completed([results([trial("ERAC", 1, 5.0, {"tau": "0.123"})], (arm,), seeds=(1, 2))])
     assert states(found) == {"ERAC tau=0.123 seed 1": ("finished", 5.0)}
+
+
+def test_of_an_arm_the_settings_of_its_latest_trials_count():
+    """They come first; a divergence does not hide behind a finish of other settings."""
+    later = [
+        trial("MLE", s, b, state=e, configuration="b")
+        for s, b, e in ((1, 70.0, "finished"), (2, None, "diverged"))
+    ]
+    earlier = [trial("MLE", s, 50.0, configuration="a") for s in (1, 2, 3)]
+    other_arm = [trial("RAML", 1, 40.0, configuration="a"), trial("RAML", 2, 41.0, configuration="a")]
+    found = completed([results([*later, *earlier, *other_arm], seeds=(1, 2, 3))])
+    assert states(found) == {
+        "MLE seed 1": ("finished", 70.0),
+        "MLE seed 2": ("diverged", None),
+        "MLE seed 3": ("not run", None),
+        "RAML seed 1": ("finished", 40.0),
+        "RAML seed 2": ("finished", 41.0),
+        "RAML seed 3": ("not run", None),
+    }
+    said = "3 trials of by hand are left out: they were trained with other settings than the latest"
+    assert found.notes == [said]
+
+
+def test_settings_of_the_place_that_is_first_count():
+    first = [trial("MLE", 1, configuration="a", state="not run"), trial("MLE", 2, 1.0, configuration="b")]
+    second = [trial("MLE", 1, 2.0, configuration="a"), trial("MLE", 3, 3.0, configuration="b")]
+    found = completed([results(first), results(second)])
+    assert states(found) == {
+        "MLE seed 1": ("not run", None),  # what was not run decides nothing
+        "MLE seed 2": ("finished", 1.0),
+        "MLE seed 3": ("finished", 3.0),
+    }
+    assert len(found.notes) == 1
+
+
+def test_rows_that_do_not_know_their_settings_go_with_any():
+    """But what has diverged was not made up for by what may be of other settings."""
+    known = [trial("MLE", s, state=e, configuration="a") for s, e in ((1, "diverged"), (2, "failed"))]
+    finished = [trial("MLE", s, 5.0) for s in (1, 2, 3)]
+    again = [trial("MLE", 1, 6.0, configuration="a")]
+    assert states(completed([results(known), results(finished)])) == {
+        "MLE seed 1": ("diverged", None),
+        "MLE seed 2": ("finished", 5.0),
+        "MLE seed 3": ("finished", 5.0),
+    }
+    assert states(completed([results(known), results(again)]))["MLE seed 1"] == ("finished", 6.0)
+
+
+def test_a_search_does_not_ask_for_trials_that_are_left_out():
+    arm = Arm("ERAC", "erac", axes=(Axis("tau", Range(0.0, 1.0), ("erac.tau",)),))
+    drawn = [trial("ERAC", 1, 5.0, {"tau": t}, configuration=c) for t, c in (("0.1", "b"), ("0.2", "a"))]
+    found = completed([results(drawn, (arm,), seeds=(1,))])
+    assert states(found) == {"ERAC tau=0.1 seed 1": ("finished", 5.0)}
+
+
+def test_a_sweep_repeated_with_other_settings(store):
+    """Its trials lie below the same run; the newest comes first."""
+    sweep = store.sweep(Space("settings", "", (Arm("MLE", "mle"),), (1, 2)))
+    for seed, configuration, score in ((1, "a", 50.0), (2, "a", 50.0), (1, "b", 70.0)):
+        tags = {"raysq.configuration": configuration}
+        store.trial(sweep, "MLE", seed, "mle", {}, {"test_best/bleu": score}, DATA, **tags)
+        time.sleep(0.002)
+    assert states(completed([gathered(store)])) == {
+        "MLE seed 1": ("finished", 70.0),
+        "MLE seed 2": ("not run", None),
+    }
+
+
+def test_a_sweep_of_a_space_with_a_mistake(store):
+    sweep = store.sweep(Space("mistaken", "", (Arm("MLE", "mle"),), (1,)))
+    text = (store.folder / "space.json").read_text().replace('"baseline": null', '"baseline": "mle"')
+    store.attach(sweep, "space.json", text)
+    with pytest.raises(UserError, match=f"sweep {sweep}: .* baseline mle .* repeat the sweep's command"):
+        gathered(store)

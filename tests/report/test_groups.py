@@ -1,6 +1,6 @@
-from raysq.report.groups import axes_of, baseline_of, groups_of, of_seeds, pairs
+from raysq.report.groups import axes_of, baseline_of, groups_of, of_seeds, pairs, setting
 from raysq.sweep.space import Arm, Axis
-from tests.report.made import grid, results, trial
+from tests.report.made import grid, results, stage, trial
 
 TAU = Axis("tau", (0.0, 0.1), ("critic.tau", "erac.tau"))
 
@@ -66,3 +66,11 @@ def test_a_grid_beside_the_actor_it_began_at_is_one_seed_and_beside_a_grid_as_ma
     mle, ac, erac = groups_of(results(trials, arms))
     assert [len(of_seed) for of_seed in pairs(erac, mle, "bleu")] == [4]
     assert [len(of_seed) for of_seed in pairs(erac, ac, "bleu")] == [1, 1, 1, 1]
+
+
+def test_captions_name_schedules_that_were_cut_short():
+    stages = [stage("mle"), stage("erac", ["mle"], updates=1160, stopped_by="all of 1160 updates done")]
+    assert setting(results([trial("ERAC", 1, 5.0, stages=stages, final="erac")])) == (
+        "demo (short schedules: erac 1,160 updates)"
+    )
+    assert setting(results([trial("MLE", 1, 5.0, stages=[stage("mle")])])) == "demo"

@@ -106,3 +106,58 @@ def test_rates_come_from_finished_stages_of_the_same_kind(
 def test_updates_at_most(found: Graph, small_corpus: Corpus) -> None:
     of = {n.stage.spec.name: most_updates(n, found, small_corpus) for n in found.nodes.values()}
     assert of == {"mle": 8, "critic": 4, "erac": 6, "continued_mle": 6}
+
+
+def configurations(space: Space, store: Path, **settings: Any) -> dict[str, set[str]]:
+    """By arm."""
+    trials = Trials(space, TuneSettings(space=space.name, **settings), recipe_named).all()
+    found: dict[str, set[str]] = {}
+    for trial in planned(trials, store, "data", "version").trials:
+        found.setdefault(trial.trial.arm.label, set()).add(trial.configuration)
+    return found
+
+
+def test_trials_of_an_arm_share_their_configuration(tmp_path: Path) -> None:
+    """Seeds and values of axes are no part of it, those that a preset sets neither."""
+    axes = (
+        Axis("tau", (0.0, 0.1), ("critic.tau", "erac.tau")),
+        Axis("dropout", (0.2, 0.3), ("network.dropout",)),
+        Axis("staleness", (0, 1), ("max_staleness",)),
+        Axis("actor", (1, 2), ("erac.seed",)),
+    )
+    control = Arm("continued", "erac", {"control": True}, axes[:2], stage="continued_mle")
+    preset = Arm("preset", "erac", axes=(Axis("preset", ("without_future_entropy", None)),))
+    space = Space("x", "X", (Arm("ERAC", "erac", axes=axes), control, preset), seeds=(1, 2))
+    found = configurations(space, tmp_path, num_learners=1)
+    assert {label: len(of_arm) for label, of_arm in found.items()} == {"ERAC": 1, "continued": 1, "preset": 1}
+    assert all(len(configuration) == 16 for of_arm in found.values() for configuration in of_arm)
+
+
+@pytest.mark.parametrize(
+    ("settings", "changed"),
+    [
+        ("erac.max_updates=7", {"ERAC", "continued"}),  # which the control is as long as
+        ("critic.max_updates=7", {"ERAC", "continued"}),
+        ("mle.learning_rate=0.5", {"ERAC", "continued", "MLE", "actor alone"}),
+        ("network.dropout=0.1", {"ERAC", "continued", "MLE", "actor alone"}),
+        ("decoding.beam_size=2", {"ERAC", "continued", "MLE", "actor alone"}),
+        ("reward.match_unknown=true", {"ERAC", "continued"}),  # likelihood asks for no reward
+        ("critic.seed=9", set()),
+    ],
+)
+def test_other_settings_are_another_configuration(tmp_path: Path, settings: str, changed: set[str]) -> None:
+    arms = (
+        Arm("ERAC", "erac"),
+        Arm("continued", "erac", {"control": True}, stage="continued_mle"),
+        Arm("MLE", "mle"),
+        Arm("actor alone", "erac", stage="mle"),
+    )
+    space = Space("x", "X", arms, seeds=(1,))
+    before, after = (configurations(space, tmp_path, settings=given) for given in ((), (settings,)))
+    assert {label for label in before if before[label] != after[label]} == changed
+
+
+def test_staleness_is_another_configuration_where_the_policy_is_sampled(tmp_path: Path) -> None:
+    space = Space("x", "X", (Arm("ERAC", "erac"), Arm("MLE", "mle")), seeds=(1,))
+    before, after = (configurations(space, tmp_path, num_learners=1, max_staleness=n) for n in (0, 1))
+    assert {label for label in before if before[label] != after[label]} == {"ERAC"}

@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from raysq.config import UserError
 from raysq.sweep.plans import Trials, planned
@@ -123,6 +124,8 @@ def test_the_spaces_share_what_they_have_in_common(
     trials = trials_of(space_named(name))
     graph = planned(trials, tmp_path, "data", "version")
     assert (len(graph.trials), len(graph.nodes)) == (num_trials, num_stages)
+    configurations = {(found.trial.arm.label, found.configuration) for found in graph.trials}
+    assert len(configurations) == len({found.trial.arm.label for found in graph.trials})
 
 
 def test_no_space_is_left_out_above() -> None:
@@ -144,6 +147,25 @@ def test_a_space_of_ones_own(tmp_path: Path) -> None:
     path.write_text("SPACE = 3\n")
     with pytest.raises(UserError, match="must define SPACE"):
         space_named(str(path))
+
+
+@pytest.mark.parametrize("field", ["table", "rouge_table"])
+def test_a_table_that_is_not_there(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from raysq.sweep.space import Arm, Space\n"
+        f"SPACE = Space('mine', 'Mine', (Arm('a', 'mle'),), {field}='nope')\n"
+    )
+    with pytest.raises(
+        UserError, match=r"mine\.py names table nope: it must be one of dai2018-table1, .*or none"
+    ):
+        space_named(str(path))
+
+
+def test_rounds_are_of_populations() -> None:
+    assert TuneSettings(space="x", scheduler="pbt", rounds=6).rounds == 6
+    with pytest.raises(ValidationError, match="`rounds` has no effect unless `scheduler` is pbt"):
+        TuneSettings(space="x", scheduler="asha", rounds=6)
 
 
 def test_a_judged_stage_that_is_not_there(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from raysq.cluster.ready import Outcome
 from raysq.data.shards import Corpus
+from raysq.files import write_lines
 from raysq.sweep.graph import Graph
 from raysq.sweep.plans import Trials, planned
 from raysq.sweep.runs import SweepRuns
@@ -103,6 +104,8 @@ def test_two_levels_and_what_tells_the_runs_apart(
     trial = by_level(tracker, "trial")[2]
     assert trial["tags"]["raysq.axis.rate"] == "0.001"
     assert trial["tags"]["raysq.final"] == "ac"
+    mle, *of_ac = (run["tags"]["raysq.configuration"] for run in by_level(tracker, "trial"))
+    assert (len(mle), len(set(of_ac)), mle in of_ac) == (16, 1, False)
     stage = tracker.runs[trial["tags"]["raysq.stage.ac"]]
     assert stage["params"]["ac.learning_rate"] == 0.001
     assert "secret" not in json.dumps(tracker.runs)
@@ -171,3 +174,29 @@ def test_what_mlflow_does_not_take_comes_with_the_next_command(
     again, graph = opened(tracker, small_corpus, tmp_path)
     again.close(graph, [Outcome("finished", "x")] * 3, "FINISHED")
     assert by_level(tracker, "trial")[0]["status"] == "FINISHED"
+
+
+def test_curves_of_what_a_space_is_judged_by(
+    tracker: StubTracker, small_corpus: Corpus, tmp_path: Path
+) -> None:
+    space = Space("small", "Small", (Arm("MLE", "mle"),), metric="rouge1")
+    graph = planned(
+        Trials(space, SETTINGS, recipe_named).all(), tmp_path / "stages", small_corpus.digest, "version"
+    )
+    (tmp_path / "sweep").mkdir()
+    runs = SweepRuns(tracker, space, SETTINGS, small_corpus, tmp_path / "sweep")  # type: ignore[arg-type]
+    runs.open(graph)
+    names = ("bleu", "rouge", "rouge1", "rouge2", "cider", "sample_bleu", "perplexity")
+    metrics = {f"dev/{name}": float(place) for place, name in enumerate(names)}
+    (folder,) = graph.nodes
+    write_lines(folder / "journal.jsonl", [json.dumps({"step": 4, "time": 1.5, "metrics": metrics})])
+    finish(graph, "mle")
+    runs.close(graph, [Outcome("finished", "x")], "FINISHED")
+    points = {point.name: (point.value, point.step) for point in by_level(tracker, "trial")[0]["points"]}
+    assert {name: point for name, point in points.items() if name.startswith("dev/")} == {
+        "dev/bleu": (0.0, 4),
+        "dev/rouge": (1.0, 4),
+        "dev/rouge1": (2.0, 4),
+        "dev/cider": (4.0, 4),
+        "dev/sample_bleu": (5.0, 4),
+    }

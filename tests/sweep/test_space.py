@@ -1,11 +1,13 @@
 import json
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from raysq.config import UserError
-from raysq.sweep.space import Arm, Axis, Range, Space, trials
+from raysq.metrics import text_scores
+from raysq.sweep.space import SCORES, Arm, Axis, Range, Space, trials
 
 TAU = Axis("tau", (0.0, 0.1), keys=("critic.tau", "erac.tau"))
 RATE = Axis("erac.learning_rate", (1e-4, 1e-3, 1e-2))
@@ -97,8 +99,32 @@ def test_a_space_is_data() -> None:
         (lambda: Space("x", "X", ()), "tune space x needs arms"),
         (lambda: Space("x", "X", (Arm("a", "mle"),), seeds=()), "tune space x needs arms"),
         (lambda: Space("x", "X", (Arm("a, b", "mle"),)), "without commas"),
+        (
+            lambda: Space("x", "X", (Arm("MLE", "mle"), Arm("AC", "ac")), baseline="mle"),
+            r"tune space x: baseline mle must be the label of an arm \(MLE, AC\), or none",
+        ),
+        (
+            lambda: Space("x", "X", (Arm("a", "mle"),), metric="BLEU"),
+            "x: metric BLEU must be one of bleu, bleu1",
+        ),
     ],
 )
 def test_mistakes_in_a_space(make: Callable[[], object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         make()
+
+
+def test_every_score_can_judge_a_space() -> None:
+    """What finished stages of every algorithm have, and what text is scored by."""
+    measured = {
+        name
+        for path in Path("tests/benchmarks/results/demo").glob("*.json")
+        for stage in json.loads(path.read_text())["stages"]
+        for name, value in stage["dev"].items()
+        if isinstance(value, float)
+    }
+    for scoring in ("bleu", "captions", "rouge"):
+        scores = text_scores(scoring, ["a b c d e"], [["a b c d e"]])
+        measured |= {name for name, value in scores.items() if isinstance(value, float)}
+    assert {"td_error", "oracle_bleu", "greedy_bleu", "cider", "rouge"} <= measured
+    assert measured <= SCORES

@@ -1,14 +1,19 @@
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from raysq.config import UserError
 from raysq.data.corpus import GeneratedText
 from raysq.data.prepare import prepare
 from raysq.data.shards import Corpus
 from raysq.tasks import generated as module
 from raysq.tasks.generated import demo_settings, generated, generator, holds_generated
+from raysq.tasks.scenes import corpus
 
 
 def test_demo_settings(tmp_path: Path) -> None:
@@ -52,3 +57,34 @@ def test_headlines_have_several_references_where_they_are_scored(tmp_path: Path)
 def test_a_generators_name_tells_its_sources_apart() -> None:
     names = [generator(task) for task in module.SOURCES]
     assert len(set(names)) == len(names) == 3
+
+
+def test_two_commands_make_the_pictures_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second waits for the first, whatever it is at, and uses what it has made."""
+    begun, write, calls = threading.Event(), corpus.write_scenes, []
+
+    def slowly(folder: Path) -> None:
+        calls.append(folder)
+        begun.set()
+        time.sleep(0.5)
+        write(folder, {"train": 160, "dev": 1, "test": 1})
+
+    monkeypatch.setattr(corpus, "write_scenes", slowly)
+    monkeypatch.setattr(module, "ENCODER_EPOCHS", 1)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(generated, "demo-captioning", tmp_path)
+        assert begun.wait(60)
+        second = pool.submit(generated, "demo-captioning", tmp_path).result().features
+    assert len(calls) == 1
+    store = first.result().features
+    assert store is not None
+    assert second is not None
+    assert store.digest == second.digest
+    assert (store.folder, len(store), store.names[0]) == (second.folder, 162, "dev_00001.png")
+    assert [path.name for path in tmp_path.iterdir()] == [store.folder.parent.name]
+    shard = store.folder / "features-00000.npy"
+    shard.write_bytes(shard.read_bytes()[:-4] + b"abcd")
+    with pytest.raises(
+        UserError, match=f"{store.folder.parent} was changed: remove it, it is generated again"
+    ):
+        generated("demo-captioning", tmp_path)

@@ -17,6 +17,7 @@ from raysq.tasks.scenes.corpus import Captioned, captioned_scenes, paraphrase_ce
 from raysq.tasks.scenes.labels import scene_labels
 from raysq.tasks.scenes.paint import FORMULAS, PIXELS, RGB, paint
 from raysq.tasks.scenes.scene import Group, Scene, Spot, draw_scene
+from raysq.workplace import workplace
 
 DIGEST = "ff64c16710410d9b519c77d21b697ccee2a260d48ee1005e8604c6279d2e69de"
 """sha256 of the default captions. The demo's published numbers hold for them: change both or neither."""
@@ -271,7 +272,7 @@ def test_every_label_is_learnt_from_twenty_pictures_at_least(corpus: dict[str, l
 
 def test_written_scenes_are_read_back_like_photographs(tmp_path: Path) -> None:
     sizes = {"train": 12, "dev": 3, "test": 2}
-    (tmp_path / ".demo.part" / "images").mkdir(parents=True)  # of a run that was stopped
+    (tmp_path / ".demo.partial" / "data" / "images").mkdir(parents=True)  # of a run that was stopped
     write_scenes(tmp_path / "demo", sizes, seed=4)
     items = captioned_scenes(4, sizes)
     annotations = read_annotations(tmp_path / "demo")
@@ -290,9 +291,17 @@ def test_written_scenes_are_read_back_like_photographs(tmp_path: Path) -> None:
     files = [json.loads(path.read_text()) for path in (tmp_path / "demo").glob("captions_*.json")]
     for part, count in (("images", 17), ("annotations", 85)):
         assert len({item["id"] for file in files for item in file[part]}) == count
-    assert not (tmp_path / ".demo.part").exists()
     with pytest.raises(UserError, match="remove it"):
         write_scenes(tmp_path / "demo", sizes, seed=4)
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+
+
+def test_scenes_that_another_command_writes_are_left_to_it(tmp_path: Path) -> None:
+    with workplace(tmp_path / "demo", "it") as hidden:
+        (hidden / "data" / "half").touch()
+        with pytest.raises(UserError, match=r"the drawing of scenes in .* is in use by process"):
+            write_scenes(tmp_path / "demo", {"train": 2})
+        assert (hidden / "data" / "half").exists()
 
 
 def test_the_encoder_reads_the_labels(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from raysq.report.figures.style import INK, Drawing, canvas
-from raysq.report.groups import Group, axes_of
+from raysq.report.figures.theirs import named, quoted
+from raysq.report.groups import Group, axes_of, setting
 from raysq.report.papers import PaperTable
 from raysq.report.rows import SpaceResults
-from raysq.report.tables import judged_by, metric_name, paper_rows
+from raysq.report.tables import judged_by, metric_name
 
 Place = tuple[str, str]
 """Values of the two axes."""
@@ -32,9 +33,12 @@ def heat_map(results: SpaceResults, groups: Sequence[Group], paper: PaperTable |
             continue
         by_place = {(g.values[names[0]], g.values[names[1]]): g for g in of_arm}
         panels = {f"ours, {results.task}": {place: _ours(g, score) for place, g in by_place.items()}}
-        theirs = {place: cell for place, g in by_place.items() if (cell := _theirs(results, paper, g))}
-        if paper is not None and theirs:
-            panels[f"theirs, {paper.columns[0].data}"] = theirs
+        columns: list[str] = []
+        for place, group in by_place.items():
+            for number, column in quoted(results, paper, group, score):
+                cell = number.mean, f"{number.mean:.2f}{number.remark[:1]}"
+                panels.setdefault(f"theirs, {column.data}", {})[place] = cell
+                columns.append(named(column))
         sides = [list(dict.fromkeys(values)) for values in zip(*by_place, strict=True)]
         width, height = 1.9 + 1.15 * len(sides[1]), 1.8 + 0.75 * len(sides[0])
         with canvas(width * len(panels), height, len(panels)) as (figure, axes):
@@ -43,9 +47,12 @@ def heat_map(results: SpaceResults, groups: Sequence[Group], paper: PaperTable |
                 ax.set(title=title, ylabel=names[0], xlabel=names[1])
         caption = (
             f"{arm.label}: {score[0]} {metric_name(score[1])} by {names[0]} and {names[1]} on "
-            f"{results.task}, mean ± standard deviation over runs; † some runs are not counted. Each map has "
-            "colours of its own."
+            f"{setting(results)}, mean ± standard deviation over runs; † some runs are not counted. Each map "
+            "has colours of its own."
         )
+        if paper is not None and columns:
+            said = " and ".join(dict.fromkeys(columns))
+            caption += f" Theirs: {paper.paper}, {paper.place}, column {said}."
         key = "-".join([arm.label.lower(), *names])
         drawings.append(Drawing(key.replace(" ", "-").replace(".", "-"), caption, figure))
     return drawings
@@ -58,14 +65,6 @@ def _ours(group: Group, score: tuple[str, str]) -> Cell:
     mark = "†" if group.excluded else ""
     spread = "" if summary.deviation is None else f"\n± {summary.deviation:.2f}"
     return summary.mean, f"{summary.mean:.2f}{mark}{spread}"
-
-
-def _theirs(results: SpaceResults, paper: PaperTable | None, group: Group) -> Cell | None:
-    for row in paper_rows(results.space, paper, group):
-        number = row.numbers[0]
-        if number is not None:
-            return number.mean, f"{number.mean:.2f}{number.remark[:1]}"
-    return None
 
 
 def _draw(ax: Axes, rows: list[str], columns: list[str], cells: Mapping[Place, Cell], metric: str) -> None:

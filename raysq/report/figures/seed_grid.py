@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from raysq.report.figures.style import INK, MUTED, SERIES, Drawing, canvas, legend
-from raysq.report.groups import Group, order, seed_axes_of
+from raysq.report.groups import Group, order, seed_axes_of, setting
 from raysq.report.papers import PaperTable
 from raysq.report.rows import SpaceResults
 from raysq.report.tables import judged_by, metric_name
@@ -26,7 +26,7 @@ def seed_grid(results: SpaceResults, groups: Sequence[Group], paper: PaperTable 
     axes = [_critic_axis(results, g.arm) for g in shown]
     if not any(axes):
         return None
-    with canvas(max(6.0, 1.6 + 1.25 * len(shown)), 4.6) as (figure, (ax,)):
+    with canvas(max(6.0, 1.6 + 1.25 * len(shown)), 4.3) as (figure, (ax,)):
         for place, (group, axis) in enumerate(zip(shown, axes, strict=True)):
             scores = group.scores(split, metric)
             if len(scores) >= _FEWEST_IN_A_BOX:
@@ -40,10 +40,10 @@ def seed_grid(results: SpaceResults, groups: Sequence[Group], paper: PaperTable 
         ax.set_xlim(-0.6, len(shown) - 0.4)
         ax.grid(axis="x", visible=False)
         ax.set_ylabel(f"{split} {metric_name(metric)}")
-        legend(figure, ax, 4)
+        legend(figure)
     caption = (
-        f"{split} {metric_name(metric)} of every run on {results.task}: one colour for each critic, whose "
-        "actors stand beside each other. Boxes: median, quartiles and range of five runs or more."
+        f"{split} {metric_name(metric)} of every run on {setting(results)}: one colour for each critic, "
+        "whose actors stand beside each other. Boxes: median, quartiles and range of five runs or more."
     )
     return Drawing("seed-grid", caption, figure)
 

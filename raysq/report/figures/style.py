@@ -1,12 +1,14 @@
 """How figures look: colours that colour-blind people tell apart, one look for each algorithm, two files each.
 
-Colours are Okabe and Ito's; where two algorithms are relatives they share one and differ in line and marker.
+Colours are Okabe and Ito's, sky and orange a little darker so that lines stand out from white; where two
+algorithms are relatives they share one and differ in line and marker.
 Figures are made without pyplot: nothing global, no windows.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,16 +18,26 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from raysq.report.groups import Group, order
+
 PAPER, INK, MUTED, GRID = "#ffffff", "#1f2328", "#6b7480", "#dde1e6"
 VARIABLES = {PAPER: "var(--paper)", INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)"}
 """What these become in a page, which may be dark."""
-BLUE, SKY, GREEN, ORANGE, RED, PURPLE = "#0072b2", "#56b4e9", "#009e73", "#e69f00", "#d55e00", "#cc79a7"
+BLUE, SKY, GREEN, ORANGE, RED, PURPLE = "#0072b2", "#4ca6dc", "#009e73", "#d89300", "#d55e00", "#cc79a7"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
 """For what has no colour of its own."""
+_RAMP = mpl.colors.LinearSegmentedColormap.from_list("values", ("#3a50e0", "#b03ac0", "#e0503f", "#e58a10"))
+VALUES_SAID = " Colours are values, from blue to orange; line and marker tell the algorithm."
+"""For captions of figures with ``looks_of``."""
+_LINES = ("-", "--", ":", "-.")
+_MARKERS = "os^DvPX*"
+_MOST_COLUMNS = 6
+"""Of a legend."""
 _STYLE: Any = {
     "figure.facecolor": PAPER,
     "axes.facecolor": PAPER,
@@ -115,14 +127,44 @@ def looks(labels: Sequence[str]) -> dict[str, Look]:
     others = [label for label in dict.fromkeys(labels) if label not in found]
     for k, label in enumerate(others):
         turn = k // len(free) % 4
-        found[label] = Look(free[k % len(free)], ("-", "--", ":", "-.")[turn], "Dshv"[turn])
+        found[label] = Look(free[k % len(free)], _LINES[turn], "DPX*"[turn])  # no algorithm's own markers
     return found
 
 
+def looks_of(groups: Sequence[Group]) -> dict[str, Look]:
+    """A look for each group, by label: of values a shade tells which, line and marker whose they are.
+
+    Arms without values keep the algorithm's look.
+    """
+    varied = [group for group in groups if group.values]
+    found = looks([group.arm for group in groups if not group.values])
+    taken = {(look.line, look.marker) for look in found.values()}
+    styles = [style for style in _styles() if style not in taken]
+    of_arm = dict(zip(dict.fromkeys(group.arm for group in varied), itertools.cycle(styles), strict=False))
+    values = sorted({_values(group) for group in varied})
+    shade = dict(zip(values, shades(len(values)), strict=True))
+    return found | {group.label: Look(shade[_values(group)], *of_arm[group.arm]) for group in varied}
+
+
+def _styles() -> Iterator[tuple[str, str]]:
+    """Every line with every marker, neighbours differing in both."""
+    for turn in range(len(_LINES)):
+        for k, marker in enumerate(_MARKERS):
+            yield _LINES[(k + turn) % len(_LINES)], marker
+
+
+def _values(group: Group) -> tuple[object, ...]:
+    """What groups of two arms share where they have the same values; sorts as people count."""
+    return tuple((name, order(value)) for name, value in group.values.items())
+
+
 def shades(count: int) -> list[str]:
-    """Colours from dark to light for values in order, of the map that reads the same to everyone."""
-    colours = mpl.colormaps["cividis"]
-    return [mpl.colors.to_hex(colours(0.05 + 0.85 * k / max(1, count - 1))) for k in range(count)]
+    """Colours from dark blue to light orange for values in order.
+
+    Lightness grows all the way, so that the order is seen without hues too, and stays as far from white as
+    from the dark page.
+    """
+    return [mpl.colors.to_hex(_RAMP(k / max(1, count - 1))) for k in range(count)]
 
 
 @contextmanager
@@ -143,7 +185,22 @@ def logarithmic(ax: Axes) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
-def legend(figure: Figure, axes: Axes, columns: int = 4) -> None:
-    """What the lines are, below the axes; each label once."""
-    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, fontsize=9)
+def legend(figure: Figure) -> None:
+    """What the lines are, below all axes and each label once, in as many columns as fit.
+
+    The figure grows by the legend's height, so that the axes keep theirs.
+    """
+    shown: dict[str, Artist] = {}
+    for ax in figure.axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            shown.setdefault(label, handle)
+    for columns in range(min(len(shown), _MOST_COLUMNS), 0, -1):
+        style: Any = {"loc": "outside lower center", "ncols": columns, "fontsize": 9}
+        made = figure.legend(shown.values(), shown.keys(), **style)
+        box = made.get_window_extent()
+        needed = box.width / figure.dpi + 0.2
+        if columns == 1 or needed <= figure.get_figwidth():
+            height = figure.get_figheight() + box.height / figure.dpi
+            figure.set_size_inches(max(needed, figure.get_figwidth()), height)
+            return
+        made.remove()

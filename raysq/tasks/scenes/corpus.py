@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from raysq.config import UserError
 from raysq.data.corpus import SplitName
-from raysq.disk import full_disk_told
 from raysq.files import replace_json
 from raysq.images.annotations import COCO_SPLITS, clean
 from raysq.metrics import corpus_bleu
@@ -18,6 +16,7 @@ from raysq.tasks.scenes.captions import caption
 from raysq.tasks.scenes.labels import scene_labels
 from raysq.tasks.scenes.paint import PIXELS, paint
 from raysq.tasks.scenes.scene import Scene, draw_scene
+from raysq.workplace import publish, workplace
 
 DEFAULT_SIZES: Mapping[SplitName, int] = {"train": 3000, "dev": 300, "test": 300}
 CAPTIONS_PER_SCENE = 5
@@ -82,17 +81,17 @@ def write_scenes(folder: Path, sizes: Mapping[SplitName, int] = DEFAULT_SIZES, s
         seed: the data seed.
 
     Raises:
-        UserError: the folder is there, the disk is full, or as `captioned_scenes`.
+        UserError: the folder is there, another command writes it, the disk is full, or as
+            `captioned_scenes`.
     """
     from PIL import Image
 
-    if folder.exists():
-        raise UserError(f"{folder} is there already: remove it, or name another folder for the scenes")
-    splits = captioned_scenes(seed, sizes)
-    aside = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
-    with full_disk_told(aside):
-        (aside / IMAGES).mkdir(parents=True)
+    with workplace(folder, "the drawing of scenes", resumable=False) as hidden:
+        if folder.exists():
+            raise UserError(f"{folder} is there already: remove it, or name another folder for the scenes")
+        splits = captioned_scenes(seed, sizes)
+        aside = hidden / "data"
+        (aside / IMAGES).mkdir()
         for item in (item for items in splits.values() for item in items):
             Image.fromarray(paint(item.scene)).save(aside / IMAGES / item.name)
         replace_json(aside / LABELS_FILE, {"images": _labelled(splits)})
@@ -100,7 +99,7 @@ def write_scenes(folder: Path, sizes: Mapping[SplitName, int] = DEFAULT_SIZES, s
         for split, items in splits.items():
             replace_json(aside / f"captions_{COCO_SPLITS[split]}.json", _coco(items, split, first))
             first += len(items)
-        aside.rename(folder)
+        publish(hidden, folder)
 
 
 def _labelled(splits: Mapping[SplitName, list[Captioned]]) -> list[dict[str, object]]:

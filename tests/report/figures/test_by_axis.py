@@ -1,7 +1,7 @@
 from raysq.report.figures.by_axis import along_axis
 from raysq.report.groups import groups_of
 from raysq.sweep.space import Arm, Axis, Range
-from tests.report.made import results, trial
+from tests.report.made import results, stage, trial
 
 TAU = Axis("tau", (0.0, 0.1, 1.0), ("critic.tau", "erac.tau"))
 ARMS = (Arm("ERAC", "erac", axes=(TAU,)), Arm("MLE", "mle"))
@@ -36,6 +36,40 @@ def test_runs_stand_at_their_values_and_lines_join_means():
     assert list(cross.get_xdata()) == [2.0]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0.0", "0.1", "1.0"]
     assert (ax.get_xlabel(), ax.get_ylabel(), drawing.key) == ("tau", "test BLEU", "by-tau")
+
+
+def legend_of(drawing):
+    (found,) = drawing.figure.legends
+    return [text.get_text() for text in found.get_texts()]
+
+
+def test_an_arm_without_runs_is_in_no_legend():
+    arms = (ARMS[0], Arm("AC", "ac", axes=(TAU,)), Arm("VAML", "vaml", axes=(TAU,)))
+    trials = [tau("0.1", 1, 52.0), trial("VAML", 1, None, {"tau": "0.1"}, "diverged")]
+    found = results([*trials, trial("AC", 1, None, {"tau": "0.1"}, "not run")], arms)
+    (drawing,) = along_axis(found, groups_of(found), None)
+    assert legend_of(drawing) == ["ERAC", "VAML, diverged"]
+
+
+def test_runs_that_kept_their_actor_are_hollow():
+    def stages(best):
+        return [stage("mle"), stage("erac", ["mle"], best_update=best)]
+
+    kept, moved = tau("0.1", 1, 52.0), tau("0.1", 2, 54.0)
+    kept, moved = (
+        run.model_copy(update={"stages": stages(best), "final": "erac"})
+        for run, best in ((kept, 0), (moved, 10))
+    )
+    found = results([kept, moved], ARMS)
+    (drawing,) = along_axis(found, groups_of(found), None)
+    marks = [line for line in drawing.figure.axes[0].lines if line.get_linestyle() == "None"]
+    assert [(list(m.get_ydata()), m.get_markerfacecolor()) for m in marks] == [
+        ([52.0], "#ffffff"),
+        ([54.0], "#0072b2"),
+    ]
+    assert drawing.caption.endswith("Hollow: a run whose best checkpoint is the actor that it began with.")
+    found = results([moved], ARMS)
+    assert "Hollow" not in along_axis(found, groups_of(found), None)[0].caption
 
 
 def test_many_values_stand_to_scale():

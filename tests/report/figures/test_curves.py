@@ -1,8 +1,14 @@
+from pathlib import Path
+
 import pytest
 
+from raysq.config import as_typed
 from raysq.report.figures.curves import _COSTS, convergence, curve
 from raysq.report.groups import groups_of
+from raysq.report.rows import SpaceResults
+from raysq.sweep.space import trials
 from tests.report.made import results, stage, trial
+from workflows.tune import space_named
 
 UPDATES, TIME, CALLS = _COSTS
 
@@ -33,6 +39,8 @@ def test_means_and_bands_over_the_evaluations_that_runs_share():
     one = erac(1, [(0, 0.0, 0, 40.0), (50, 30.0, 500, 45.0), (70, 40.0, 700, 60.0)])
     two = erac(2, [(0, 0.0, 0, 42.0), (50, 60.0, 500, 43.0)], mle_seconds=120.0)
     found = curve(group(one, two, trial("ERAC", 3, state="diverged")), "bleu", TIME)
+    assert found.tails == [([2.0, 2.0 + 10 / 60], [45.0, 60.0])]  # of the first, from where the second ended
+    assert (found.end, found.top) == (2.75, 60.0)
     assert found.x == [2.0, 2.75]  # means of 1.5 and 2.5, and of 2.0 and 3.5
     assert (found.mean, found.lowest, found.highest) == ([41.0, 44.0], [40.0, 43.0], [42.0, 45.0])
 
@@ -63,8 +71,50 @@ def test_a_panel_for_each_cost_and_a_dotted_line_for_what_costs_nothing():
     free, paid = calls.lines
     assert (free.get_linestyle(), list(free.get_ydata())) == (":", [48.0, 48.0])
     assert list(paid.get_xdata()) == [1000, 1500]
-    assert updates.get_xlabel() == "updates, stages before included"
-    assert time.get_xlabel() == "training time [min], stages before included"
+    assert updates.get_xlabel() == "updates"
+    assert time.get_xlabel() == "training time [min]"
+
+
+def test_what_goes_on_after_the_shortest_run_is_thin():
+    long, short = (
+        erac(1, [(0, 0, 0, 40.0), (50, 1, 5, 45.0), (70, 2, 7, 60.0)]),
+        erac(2, [(0, 0, 0, 40.0), (50, 1, 5, 43.0)]),
+    )
+    found = results([long, short])
+    drawing = convergence(found, groups_of(found))
+    mean, tail = drawing.figure.axes[0].lines
+    assert (list(mean.get_ydata()), list(tail.get_ydata())) == ([40.0, 44.0], [45.0, 60.0])
+    assert tail.get_linewidth() < mean.get_linewidth()
+    assert drawing.figure.axes[0].get_ylim()[1] > 60.0
+    assert drawing.caption.endswith("thin lines are the runs that go on.")
+    found = results([short])
+    assert "thin lines" not in convergence(found, groups_of(found)).caption
+
+
+SPACES = sorted(path.stem for path in Path("tune_spaces").glob("*.py"))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_everything_of_a_shipped_space_lies_inside_the_figure(name):
+    """Legend and labels of each space, and no two of its groups look alike."""
+    space = space_named(name)
+    made = [
+        erac(t.seed, [(0, 0.0, 0, 40.0), (500_000, 9000.0, 9_000_000, 45.0 + k / 100)]).model_copy(
+            update={"arm": t.arm.label, "values": {axis: as_typed(v) for axis, v in t.values.items()}}
+        )
+        for k, t in enumerate(trials(space, seeds=(1,), num_samples=6))
+    ]
+    found = SpaceResults(space, "demo", "by hand", made)
+    groups = groups_of(found)
+    figure = convergence(found, groups).figure
+    figure.draw_without_rendering()
+    shown = [*figure.legends, *(axis.label for ax in figure.axes for axis in (ax.xaxis, ax.yaxis))]
+    for box in (part.get_window_extent() for part in shown):
+        assert figure.bbox.x0 <= box.x0 <= box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 <= box.y1 <= figure.bbox.y1
+    assert len(figure.legends[0].get_texts()) == len(groups)
+    lines = [line for line in figure.axes[0].lines if not line.get_label().startswith("_")]
+    assert len({(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines}) == len(groups)
 
 
 def test_costs_far_apart_are_drawn_by_their_logarithm():

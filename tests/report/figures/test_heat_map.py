@@ -39,6 +39,19 @@ def test_a_heat_map_has_means_spreads_and_what_is_missing():
     assert (ours.get_xlabel(), ours.get_ylabel()) == ("target_rate", "lambda_var")
 
 
+def test_a_heat_map_names_their_column_and_draws_it_beside_its_own_task_alone():
+    found = table_3([("0", "0.01", 1, 50.0, "finished")])
+    (drawing,) = heat_map(found, groups_of(found), TABLES["dai2018-table3"])
+    assert drawing.figure.axes[1].get_title(loc="left") == "theirs, IWSLT 2014 de-en, mean dev BLEU"
+    assert drawing.caption.endswith(
+        " Theirs: Dai et al. 2018, Table 3, column BLEU (IWSLT 2014 de-en, mean dev BLEU)."
+    )
+    found.task = "captioning"
+    (drawing,) = heat_map(found, groups_of(found), TABLES["dai2018-table3"])
+    assert [ax.get_title(loc="left") for ax in drawing.figure.axes if ax.images] == ["ours, captioning"]
+    assert "Theirs" not in drawing.caption
+
+
 def test_a_heat_map_without_the_paper_is_ours_alone():
     found = table_3([("0", "0.01", 1, 50.0, "finished")])
     (drawing,) = heat_map(found, groups_of(found), None)
