@@ -25,12 +25,12 @@ from rich.console import Console
 
 from raysq.commandline import run_command
 from raysq.config import Config, UserError
-from raysq.images.annotations import Annotations, read_annotations
+from raysq.images.annotations import Annotations, first_named, read_annotations
 from raysq.images.extraction import EncodeShards, Extraction, encoding_here, extract
 from raysq.images.pictures import Pictures
 from raysq.images.store import MANIFEST, FeatureStore
 from raysq.places import lasting
-from raysq.terminal import shown, terminal
+from raysq.terminal import terminal
 from raysq.workplace import occupied, workplace
 
 if TYPE_CHECKING:  # its imports take seconds
@@ -38,8 +38,6 @@ if TYPE_CHECKING:  # its imports take seconds
 
 PLAIN_SECONDS = 10.0
 """Time between two lines of progress."""
-SHOWN = 20
-"""Names that are printed of each kind; the manifest has them all."""
 
 
 class ExtractSettings(Config):
@@ -165,19 +163,12 @@ class Progress:
 def report(store: FeatureStore, annotations: Annotations | None, console: Console) -> None:
     """Print what was left out, by name, and how much there is."""
     manifest = store.manifest
-    kinds = {
+    of_images = {
         "image left out": [f"{name} ({why})" for name, why in manifest.skipped.items()],
-        "image without caption": list(manifest.without_caption),
+        "image without caption": manifest.without_caption,
     }
-    if annotations:
-        kinds["annotated image without caption"] = list(annotations.without_caption)
-        kinds["annotation without image"] = list(annotations.without_image)
-        kinds["empty caption of image"] = list(annotations.empty_captions)
-    for kind, named in kinds.items():
-        for one in named[:SHOWN]:
-            console.print(f"{kind}: {shown(one)}")
-        if len(named) > SHOWN:
-            console.print(f"{kind}: {len(named) - SHOWN} more, {len(named)} together")
+    for line in first_named(of_images | (annotations.left_out if annotations else {})):
+        console.print(line)
     size = sum(shard.bytes for shard in manifest.shards)
     console.print(
         f"{len(store):,} images, {store.feature_size} features each, {len(manifest.shards)} shards, "

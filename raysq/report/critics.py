@@ -81,8 +81,7 @@ def noise_table(results: SpaceResults, groups: Sequence[Group]) -> list[Table]:
     note = (
         "Of independent draws of samples and dropout for one batch: the mean variance over runs, and the sum "
         "of the variances over the sum of the squared means, so that runs whose mean the noise hides count "
-        "too. "
-        "Where that sum is not above 0 there is no ratio. Without the MLE term: what joint training "
+        "too. Where that sum is not above 0 there is no ratio. Without the MLE term: what joint training "
         "mixes in is left out of the gradient, where there is any."
     )
     return [Table("gradient-noise", caption, [Column(title) for title in titles], rows, [note])]

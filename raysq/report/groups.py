@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from raysq.config import as_typed
 from raysq.report.rows import SpaceResults, TrialRow
 from raysq.report.summary import Summary
 from raysq.sweep.space import Axis, Space
@@ -115,6 +116,16 @@ def axes_of(space: Space, arm: str) -> tuple[Axis, ...]:
 def seed_axes_of(space: Space, arm: str) -> tuple[Axis, ...]:
     """The axes of an arm that are seeds of single stages."""
     return tuple(axis for a in space.arms if a.label == arm for axis in a.axes if of_seeds(axis))
+
+
+def settings_of(space: Space, group: Group) -> dict[str, str]:
+    """What a group sets, as typed, by the last part of the dotted key."""
+    (arm,) = (arm for arm in space.arms if arm.label == group.arm)
+    found = {key.rpartition(".")[2]: as_typed(value) for key, value in arm.settings.items()}
+    for axis in axes_of(space, group.arm):
+        for key in axis.keys or (axis.name,):
+            found[key.rpartition(".")[2]] = group.values[axis.name]
+    return found
 
 
 def of_seeds(axis: Axis) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from raysq.config import as_typed, same_typed
+from raysq.config import same_typed
 from raysq.metrics import NAMES
 from raysq.report.formats import NONE, Cell, Column, Table
-from raysq.report.groups import Group, axes_of, setting
+from raysq.report.groups import Group, setting, settings_of
 from raysq.report.papers import PaperRow, PaperTable, Published
 from raysq.report.rows import SpaceResults
 from raysq.report.summary import Summary
@@ -137,13 +137,7 @@ def paper_rows(space: Space, paper: PaperTable | None, group: Group) -> list[Pap
 def _matches(space: Space, group: Group, row: PaperRow) -> bool:
     if row.arm != group.arm:
         return False
-    (arm,) = (arm for arm in space.arms if arm.label == group.arm)
-    values = {key.rpartition(".")[2]: as_typed(value) for key, value in arm.settings.items()}
-    values |= {
-        key.rpartition(".")[2]: group.values[axis.name]
-        for axis in axes_of(space, group.arm)
-        for key in axis.keys or (axis.name,)
-    }
+    values = settings_of(space, group)
     return all(name in values and same_typed(values[name], value) for name, value in row.settings.items())
 
 

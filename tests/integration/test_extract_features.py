@@ -77,12 +77,11 @@ def on_ray(place, folder, num_workers):
         return extract(extraction, record, hidden, folder, encode)
 
 
-def test_one_worker_and_two_give_equal_features(place, tmp_path, ray_session, monkeypatch):
+def test_one_worker_and_two_give_equal_features(place, tmp_path, ray_session):
     one = on_ray(place, tmp_path / "one", 1)
     on_ray(place, tmp_path / "two", 2)
     assert len(one.manifest.shards) == 5
     assert content(tmp_path / "one") == content(tmp_path / "two")
-    monkeypatch.setattr(extract_features, "SHOWN", 0)
     assert here(place, "--batch-size", 8, "--output-dir", tmp_path / "here") == 0
     assert FeatureStore.load(tmp_path / "here").digest == one.digest
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from raysq.config import as_typed
-from raysq.report.groups import Group, axes_of
+from raysq.report.groups import Group, settings_of
 from raysq.report.papers import PaperColumn, PaperTable, Published
 from raysq.report.rows import SpaceResults
 from raysq.report.tables import paper_rows
-from raysq.sweep.space import Space
 
 Quoted = tuple[Published, PaperColumn]
 """A number, and the column that it stands in."""
@@ -29,16 +27,6 @@ def quoted(
         number = None if place is None else row.numbers[place]
         if place is not None and number is not None:
             yield number, paper.columns[place]
-
-
-def settings_of(space: Space, group: Group) -> dict[str, str]:
-    """What a group sets, as typed, by the last part of the dotted key."""
-    (arm,) = (arm for arm in space.arms if arm.label == group.arm)
-    found = {key.rpartition(".")[2]: as_typed(value) for key, value in arm.settings.items()}
-    for axis in axes_of(space, group.arm):
-        for key in axis.keys or (axis.name,):
-            found[key.rpartition(".")[2]] = group.values[axis.name]
-    return found
 
 
 def named(column: PaperColumn) -> str:
