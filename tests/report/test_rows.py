@@ -187,8 +187,8 @@ def test_schedules_that_were_cut_short():
 def test_rows_that_are_kept_here():
     """Of earlier versions: names and contents stay valid."""
     kept = read_rows(Path("tests/benchmarks/results/sweeps"))
-    assert {"comparison", "tau"} <= {results.space.name for results in kept}
-    for results in kept:
-        found = [path.stem for path in Path(results.place).glob("*.json") if path.name != "space.json"]
+    assert {"comparison", "tau"} <= {of_space.space.name for of_space in kept}
+    for of_space in kept:
+        found = [path.stem for path in Path(of_space.place).glob("*.json") if path.name != "space.json"]
         assert found
-        assert sorted(_file_names(results.trials).values()) == sorted(found)
+        assert sorted(_file_names(of_space.trials).values()) == sorted(found)
