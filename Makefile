@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test faults slow bench check format clean
+.PHONY: help install demo test faults mutations soak slow fuzz bench reproduce audit check format clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -17,16 +17,37 @@ demo: $(INSTALLED)  ## train MLE, critic and ERAC on the generated demo task int
 	$(BIN)/python workflows/erac.py --task demo --output-dir runs/demo
 
 test: $(INSTALLED)  ## run the tests
-	$(BIN)/python -m pytest -m "not slow and not faults and not benchmark" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not slow and not faults and not benchmark" -n 2 --dist loadfile --no-loadscope-reorder
 
 faults: $(INSTALLED)  ## kill, stop and starve real processes and see that nothing is lost
-	$(BIN)/python -m pytest -m "faults and not slow"
+	$(BIN)/python -m pytest -m "faults and not slow" -n 2 --dist loadfile --no-loadscope-reorder
+
+mutations: $(INSTALLED)  ## take every protection away in turn: its test must fail
+	$(BIN)/python -m tests.integration.faults.mutations
+
+soak: $(INSTALLED)  ## an hour of ERAC with a fault every minute, into runs/soak
+	$(BIN)/python -m tests.integration.faults.soak --place runs/soak
 
 slow: $(INSTALLED)  ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
+fuzz: $(INSTALLED)  ## give every reader 10,000 bad inputs
+	$(BIN)/python -m tests.fuzz.run
+
 bench: $(INSTALLED)  ## time the kernels against their plain twins and the stored ratios
 	$(BIN)/python -m pytest -m benchmark --benchmark-columns=median,iqr,rounds --benchmark-sort=name
+
+reproduce: $(INSTALLED)  ## train the demo twice from nothing and compare digests; SHORT=1: a minute's version
+	$(BIN)/python -m tests.integration.reproduce $(if $(SHORT),--short)
+
+# pip-audit lives in an environment of its own, so that it adds nothing to what it looks at.
+audit: $(INSTALLED)  ## look the installed packages up in PyPI's advisory database, which needs the network
+	test -x build/audit/bin/pip-audit || { $(BIN)/python -m venv build/audit && \
+		build/audit/bin/python -m pip install --quiet pip-audit; }
+	build/audit/bin/pip-audit --progress-spinner off --path \
+		"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" || \
+		{ echo "error: advisories as listed above; where the database did not answer, nothing was looked up" >&2; \
+		exit 1; }
 
 check: $(INSTALLED)  ## lint, format and types
 	$(BIN)/ruff check

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import IO
 
 from raysq.config import UserError
+from raysq.files import regular
 
 LOOK_SECONDS = 0.1
 """Longer than ``holder`` takes to look."""
+LONGEST_NAME = 200
+"""Of a holder [characters]."""
 ATTEMPTS = 20
 """To open a claim whose folder others make and remove."""
 
@@ -32,8 +35,7 @@ def claim(folder: Path, what: str, remedy: str) -> IO[str]:
         if not _locked(file, fcntl.LOCK_EX):
             time.sleep(LOOK_SECONDS)  # it may have been no holder but one who looked for it
             if not _locked(file, fcntl.LOCK_EX):
-                file.seek(0)
-                by = file.read().strip() or "another command"
+                by = _name(file)
                 file.close()
                 raise UserError(f"{what} in {folder} is in use by {by}: {remedy}")
         if _in_place(file, folder):
@@ -55,20 +57,24 @@ def holder(folder: Path) -> str | None:
     waits for the moment a look takes. Raises ``OSError`` where the claim cannot be read.
     """
     try:
-        file = (folder / "claim").open()
+        file = regular(folder / "claim").open(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
     with file:
-        if _locked(file, fcntl.LOCK_SH):
-            return None
-        return file.read().strip() or "another command"
+        return None if _locked(file, fcntl.LOCK_SH) else _name(file)
+
+
+def _name(file: IO[str]) -> str:
+    """How who holds a claim has named itself."""
+    file.seek(0)
+    return file.read(LONGEST_NAME).strip() or "another command"
 
 
 def _opened(folder: Path, what: str) -> IO[str]:
     for attempt in range(ATTEMPTS):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            return (folder / "claim").open("a+")
+            return regular(folder / "claim").open("a+", encoding="utf-8", errors="replace")
         except (FileNotFoundError, FileExistsError) as error:  # perhaps its holder is just removing it
             if attempt == ATTEMPTS - 1:
                 raise _unwritable(folder, what, error) from error

@@ -30,7 +30,9 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
 
 from raysq.config import Config, Unfinished, UserError, as_typed
+from raysq.files import regular
 from raysq.options import COMMANDS, Option, alternatives, help_text, options_of, spelling
+from raysq.terminal import without_credentials
 
 C = TypeVar("C", bound=Config)
 Options = Mapping[str, Option]
@@ -83,7 +85,7 @@ def run_command(
             return main(config) or 0
     except (UserError, Unfinished) as error:
         if "--debug" in argv:
-            traceback.print_exc()
+            print(without_credentials(traceback.format_exc()), file=sys.stderr)
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
     except KeyboardInterrupt as stop:
@@ -149,7 +151,7 @@ def parse(
     given = from_files | typed
     config = settled(config_class, given, defaults_for)
     if "print_config" in commands:
-        _show(config.model_dump_json(indent=2))
+        _show(without_credentials(config.model_dump_json(indent=2)))
         raise SystemExit(0)
     return config
 
@@ -208,17 +210,29 @@ def _read_file(name: str | None, options: Options) -> dict[str, Given]:
     """The settings in a file, types checked strictly: a text is no number there, nor a number a text."""
     if name is None:
         raise UserError("--config needs a value: a JSON or TOML file")
+    try:
+        return _settings_of(_tree(name), name, options)
+    except RecursionError as error:
+        raise UserError(f"--config {name}: nested too deeply: settings are KEY = VALUE in groups") from error
+
+
+def _tree(name: str) -> dict[str, object]:
+    """What a JSON or TOML file holds."""
     loads = {".json": json.loads, ".toml": tomllib.loads}.get(Path(name).suffix)
     if loads is None:
         raise UserError(f"--config {name}: must end in .json or .toml")
     try:
-        tree = loads(Path(name).read_text(encoding="utf-8"))
+        tree = loads(regular(Path(name)).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"--config {name}: cannot be read: {error.strerror}") from error
     except ValueError as error:  # of either syntax, and of text that is not UTF-8
         raise UserError(f"--config {name}: not valid {Path(name).suffix[1:].upper()}: {error}") from error
     if not isinstance(tree, dict):
         raise UserError(f"--config {name}: must hold a table of settings, not {json.dumps(tree)}")
+    return tree
+
+
+def _settings_of(tree: Mapping[str, object], name: str, options: Options) -> dict[str, Given]:
     given = {}
     for key, value in _leaves(tree, options):
         if key not in options:

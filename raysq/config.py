@@ -13,13 +13,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from raysq.terminal import shown, without_credentials
 
 Scalar = bool | int | float | str | None
 
 
+LONGEST_MESSAGE = 900
+"""Of an error [characters]."""
+
+
 class UserError(Exception):
-    """A user's mistake: one line that says what is wrong and the remedy. A command ends with status 2."""
+    """A user's mistake: one line that says what is wrong and the remedy. A command ends with status 2.
+
+    Messages quote what came from outside: what would break the line or a terminal is escaped, passwords in
+    addresses and the middle of what is very long are left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        line = shown(without_credentials(" ".join(message.splitlines())))
+        if len(line) > LONGEST_MESSAGE:
+            half = LONGEST_MESSAGE // 2
+            line = f"{line[:half]} ... {line[-half:]}"
+        super().__init__(line)
 
 
 class Unfinished(Exception):  # noqa: N818 - what was done stands, and the command can be repeated
@@ -55,6 +72,16 @@ class Config(BaseModel):
         for key, value in flatten(self).items():
             if (key == name or key.startswith(f"{name}.")) and value != published[key]:
                 raise ValueError(f"`{key}` has no effect {when}: leave it at {as_typed(published[key])}")
+
+
+def first_defect(error: ValidationError) -> str:
+    """Where a file's content is wrong first, and how: ``images[3].split: Field required``."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    kind, _, detail = first["msg"].partition(":")
+    if first["type"] == "json_invalid":
+        return f"no JSON ({detail.strip()})"
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    return f"{place.lstrip('.') or 'the whole'}: {kind.removeprefix('Value error, ')}"
 
 
 def as_typed(value: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -10,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from raysq.files import replace_json
-from raysq.tracking import METRICS_PER_CALL, Point, Tracker, one_line
+from raysq.files import parse_json, regular, replace_json
+from raysq.tracking import METRICS_PER_CALL, Point, Tracker, one_line, refused
 from raysq.training.journal import Record, end, read
 
 _PORTION = 1 << 18
@@ -24,17 +23,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Undelivered:
-    """Metrics of a run that MLflow does not have yet; the journal keeps them."""
+    """A journal that is not all in MLflow yet."""
 
     journal: Path
     run_id: str
-    error: str | None
 
-    def __str__(self) -> str:
-        return (
-            f"metrics of run {self.run_id} are not all in MLflow ({self.error or 'no time left'}); "
-            f"{self.journal} keeps them, and the same command delivers the rest"
-        )
+
+def deliver(tracker: Tracker, journal: Path, run_id: str) -> None:
+    """Bring what is new in a journal to its run, from where an earlier process stopped.
+
+    Raises MLflow's errors, some of it may then be stored; ``FileNotFoundError`` and ``UserError`` for a
+    journal that is gone or damaged.
+    """
+    _tail(journal, run_id).deliver(tracker)
 
 
 class Delivery:
@@ -70,11 +71,7 @@ class Delivery:
             raise RuntimeError("the delivery is closed")
         if any(tail.journal == journal for tail in self._tails):
             raise ValueError(f"{journal} is being delivered already")
-        tail = _Tail(journal, run_id, shown=end(journal) if journal.exists() else 0)
-        tail.restore()
-        if tail.offset > tail.shown:
-            tail.offset = 0  # the journal was replaced, or lost its end; the steps tell what is new in it
-        self._tails.append(tail)
+        self._tails.append(_tail(journal, run_id))
 
     def close(self, timeout: float = 15.0) -> list[Undelivered]:
         """Deliver what is left, for at most ``timeout`` seconds; returns the runs that miss something."""
@@ -82,7 +79,7 @@ class Delivery:
         self._closing.set()
         self._thread.join(timeout)
         return [
-            Undelivered(tail.journal, tail.run_id, tail.error)
+            Undelivered(tail.journal, tail.run_id)
             for tail in self._tails
             if tail.journal.exists() and end(tail.journal) != tail.offset
         ]
@@ -98,20 +95,21 @@ class Delivery:
             time.sleep(self._poll_seconds)
 
     def _advance(self, tail: _Tail) -> bool:
-        """Deliver what is new, unless a pause after a failure lasts; True where nothing is left."""
-        if not self._closing.is_set() and time.monotonic() < tail.next_attempt:
-            return False
+        """Deliver what is new, unless a pause after a failure lasts; True where nothing is left to try."""
+        if not tail.journal.exists():
+            return True
         try:
-            if tail.journal.exists():
-                self._show(tail)
-                self._deliver(tail)
+            self._show(tail)
+            if not self._closing.is_set() and time.monotonic() < tail.next_attempt:
+                return False
+            tail.deliver(self._tracker)
         except Exception as error:  # whatever it is, training goes on and the journal keeps the metrics
             if tail.error is None:
                 _log.warning("metrics of run %s wait in %s: %s", tail.run_id, tail.journal, one_line(error))
             tail.error, tail.compared = one_line(error), False
             tail.pause = min(max(2 * tail.pause, self._poll_seconds), _LONGEST_PAUSE)
             tail.next_attempt = time.monotonic() + tail.pause
-            return False
+            return refused(error)
         if tail.error is not None:
             _log.warning("metrics of run %s are delivered again", tail.run_id)
         tail.error, tail.pause = None, 0.0
@@ -127,23 +125,6 @@ class Delivery:
         except Exception:  # a display must not stop the delivery
             _log.exception("the display of progress failed and is switched off")
             self._on_record = None
-
-    def _deliver(self, tail: _Tail) -> None:
-        while True:
-            records, offset = read(tail.journal, tail.offset, _PORTION)
-            if not records:
-                return
-            if not tail.compared:
-                for name, step in self._tracker.last_steps(tail.run_id).items():
-                    tail.steps[name] = max(step, tail.steps.get(name, step))
-                tail.compared = True
-            points = _new_points(records, tail.steps)
-            for start in range(0, len(points), METRICS_PER_CALL):
-                sent = points[start : start + METRICS_PER_CALL]
-                self._tracker.log_points(tail.run_id, sent)
-                tail.steps.update({point.name: point.step for point in sent})
-            tail.offset = offset
-            tail.store()
 
 
 @dataclass
@@ -168,20 +149,47 @@ class _Tail:
     def state_file(self) -> Path:
         return self.journal.with_name(f"{self.journal.name}.delivered.json")
 
+    def deliver(self, tracker: Tracker) -> None:
+        """Send what is new. Raises MLflow's errors."""
+        while True:
+            records, offset = read(self.journal, self.offset, _PORTION)
+            if not records:
+                return
+            if not self.compared:
+                for name, step in tracker.last_steps(self.run_id).items():
+                    self.steps[name] = max(step, self.steps.get(name, step))
+                self.compared = True
+            points = _new_points(records, self.steps)
+            for start in range(0, len(points), METRICS_PER_CALL):
+                sent = points[start : start + METRICS_PER_CALL]
+                tracker.log_points(self.run_id, sent)
+                self.steps.update({point.name: point.step for point in sent})
+            self.offset = offset
+            self.store()
+
     def restore(self) -> None:
         """Go on where an earlier process stopped; a state of another run, or damaged, counts for nothing."""
         try:
-            state = json.loads(self.state_file.read_bytes())
+            state = parse_json(regular(self.state_file).read_bytes())
             if state["run_id"] == self.run_id:
-                self.steps = {name: int(step) for name, step in state["steps"].items()}
-                self.offset = int(state["offset"])
+                steps = {name: int(step) for name, step in state["steps"].items()}
+                self.steps, self.offset = steps, max(0, int(state["offset"]))
         except FileNotFoundError:
             pass  # nothing was delivered yet
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             _log.warning("%s is damaged; the journal is compared with MLflow from its start", self.state_file)
 
     def store(self) -> None:
         replace_json(self.state_file, {"run_id": self.run_id, "offset": self.offset, "steps": self.steps})
+
+
+def _tail(journal: Path, run_id: str) -> _Tail:
+    """A journal, which need not exist yet, from where an earlier process stopped."""
+    tail = _Tail(journal, run_id, shown=end(journal) if journal.exists() else 0)
+    tail.restore()
+    if tail.offset > tail.shown:
+        tail.offset = 0  # the journal was replaced, or lost its end; the steps tell what is new in it
+    return tail
 
 
 def _new_points(records: Sequence[Record], delivered: Mapping[str, int]) -> list[Point]:

@@ -27,7 +27,8 @@ from raysq.calibration import calibration
 from raysq.config import DecodingConfig
 from raysq.data.batches import collate, evaluation_batches
 from raysq.data.corpus import SplitName
-from raysq.data.shards import Corpus, Split
+from raysq.data.shards import Corpus
+from raysq.data.split import Split
 from raysq.decoding import beam_search, sample
 from raysq.losses import chosen_q, negative_log_likelihoods, state_value, td_targets, vocabulary_values
 from raysq.metrics import text_scores
@@ -36,6 +37,7 @@ from raysq.rewards import SentenceBleu
 from raysq.rewards.scoring import LocalScorer
 from raysq.rewards.settings import RewardSettings
 from raysq.training.collective import Collective
+from raysq.training.step import Diverged
 from raysq.types import Batch, Memory
 
 CLOSING_SAMPLES = 5
@@ -91,6 +93,8 @@ class Evaluator:
                 temperature=temperature,
             )
             for example, hypotheses in zip(batch.example_ids.tolist(), results, strict=True):
+                if not hypotheses:
+                    raise Diverged(f"on {split_name} the words' probabilities are not finite")
                 found.append((example, " ".join(vocabulary.decode(hypotheses[0].tokens))))
         return [text for _, text in sorted(self.collective.gather(found))]
 

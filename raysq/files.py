@@ -1,11 +1,13 @@
-"""Small files written aside, synced and renamed: readers see the old one or the new one, whole."""
+"""Small files: written aside, synced and renamed, so that readers see the old one or the new one, whole."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from raysq.disk import full_disk_told
 
@@ -30,9 +32,28 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
     _replace(path, "".join(f"{line}\n" for line in lines))
 
 
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's entries (new names, renames) to the disk itself."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def regular(path: Path) -> Path:
+    """A path that may be opened for reading; that nothing is there is told by opening it.
+
+    Raises:
+        OSError: there is a pipe or a device, whose end nobody may ever send.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return path
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text. Raises ValueError where it is none, or nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def sync(path: Path) -> None:
+    """Bring a file's content, or a folder's entries (new names, renames), to the disk itself."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

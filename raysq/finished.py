@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,8 @@ from raysq.records import (
     SettingsRecord,
     StageRecord,
     StageResultRecord,
+    TrainedRecord,
+    first_reason,
     read_record,
 )
 from raysq.rewards.settings import RewardSettings
@@ -52,15 +55,6 @@ class DecodeSettings(Config):
     most attention."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the network runs; auto takes a GPU where this machine has any."""
-
-
-class TrainedRecord(ModelRecord):
-    """stage.json, with what the stage was trained by."""
-
-    settings: dict[str, Scalar]
-    """Of the algorithm, by dotted key."""
-    reward: dict[str, Scalar]
-    """Empty where no sample was scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +124,25 @@ class FinishedStage:
         known = {algorithm.__name__: algorithm for algorithm in ALGORITHMS}
         try:
             return known[record.algorithm].model_validate(_nested(record.settings))
-        except (KeyError, ValidationError) as error:
+        except (KeyError, TypeError, AttributeError, ValidationError) as error:  # a key may be under no group
             raise UserError(
                 f"{self.folder / STAGE} names {record.algorithm} with settings that this version of raysq "
                 "does not know: use the version that trained it, or train it again"
             ) from error
 
     def reward(self) -> RewardSettings:
-        """What its samples earned; the published reward where none was scored."""
-        return RewardSettings.model_validate(self.record().reward)
+        """What its samples earned; the published reward where none was scored.
+
+        Raises:
+            UserError: another version of raysq wrote it.
+        """
+        try:
+            return RewardSettings.model_validate(self.record().reward)
+        except ValidationError as error:
+            raise UserError(
+                f"{self.folder / STAGE} has a reward that this version of raysq does not know "
+                f"({first_reason(error)}): use the version that trained it, or train it again"
+            ) from error
 
     def networks(self, device: str) -> Networks:
         """Its policy and, where its algorithm works with one, the critic or the oracle.
@@ -164,8 +168,10 @@ class FinishedStage:
         """Folder of the finished stage that gave the network of this role; of several the one that the same
         sources trained."""
         record = self.record()
-        identity = record.parents[role][:12]
-        found = [path.parent for path in self.folder.parent.glob(f"*-{identity}-*/{RESULT}")]
+        identity = record.parents.get(role, "")[:12]
+        if not identity:
+            raise UserError(f"{self.folder / STAGE} does not say where its {role} is from: {record.remedy}")
+        found = [path.parent for path in self.folder.parent.glob(f"*-{escape(identity)}-*/{RESULT}")]
         if len(found) > 1:
             of = {folder: read_record(folder / STAGE, StageRecord).version for folder in found}
             found = [folder for folder in found if of[folder] == record.version]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,9 +14,10 @@ from raysq.data.shards import Corpus
 from raysq.files import replace_json, write_lines
 from raysq.mlflow_views import view_tags
 from raysq.naming import changed_settings, group, label, of_stage, run_name
+from raysq.outbox import Outbox
 from raysq.recipe import PlannedStage, Recipe, TrainingConfig
 from raysq.records import RESULT, SETTINGS, STAGE, write_plan
-from raysq.tracking import Point, RunStatus, Tracker, source_tags, without_credentials
+from raysq.tracking import Point, RunStatus, Tracker, Update, without_credentials
 from raysq.training.state import read_result
 
 _log = logging.getLogger(__name__)
@@ -32,11 +34,30 @@ def common_tags(config: TrainingConfig, recipe: Recipe, corpus: Corpus) -> dict[
     }
 
 
+def source_tags(root: Path) -> dict[str, str]:
+    """Git commit of the sources at ``root`` and whether they differ from it, or "unknown"."""
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit is None or not _git(root, "ls-files"):  # a repository around an installed package says nothing
+        return {"git_commit": "unknown", "git_dirty": "unknown"}
+    changes = _git(root, "status", "--porcelain")
+    dirty = "unknown" if changes is None else str(bool(changes)).lower()
+    return {"git_commit": commit, "git_dirty": dirty, "mlflow.source.git.commit": commit}
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
 class StageRuns:
     """Runs of stages: a repeated command finds them again, and each is complete once all is attached."""
 
-    def __init__(self, tracker: Tracker) -> None:
+    def __init__(self, tracker: Tracker, outbox: Outbox) -> None:
         self._tracker = tracker
+        self._outbox = outbox
 
     def open(
         self,
@@ -74,31 +95,32 @@ class StageRuns:
         stage.write_record()
 
     def end(self, stage: PlannedStage, status: RunStatus) -> bool:
-        """Scores and status of a stage's run; False where MLflow is away."""
+        """Scores and status of a stage's run; False where MLflow does not have them yet."""
         run_id = stage.record.get("run_id")
         if run_id is None or stage.record.get("closed"):
             return True
         if not finished(stage):
             began = (stage.spec.folder / "journal.jsonl").exists()
-            return self._tracker.finish(run_id, status if began else "KILLED")
-        result = read_result(stage.spec.folder)
-        return self._tracker.log_results(run_id, list(closing_scores(result))) and self._tracker.finish(
-            run_id, "FINISHED", {"raysq.state": result["state"]}
-        )
+            return self._outbox.send(Update(run_id, status=status if began else "KILLED", ended=now()))
+        result, ended = read_result(stage.spec.folder), ended_at(stage)
+        points = tuple(closing_scores(result, ended))
+        tags = {"raysq.state": str(result["state"])}
+        return self._outbox.send(Update(run_id, points, tags, status="FINISHED", ended=ended))
 
-    def attach(self, stage: PlannedStage) -> bool:
-        """Hypotheses and records of a finished stage, after which its run is complete; False where not."""
-        if stage.record.get("closed"):
-            return True
+    def close(self, stage: PlannedStage, status: RunStatus) -> None:
+        """The same and, of a finished stage, hypotheses and records, after which its run is complete."""
+        taken = self.end(stage, status)
+        if not finished(stage) or stage.record.get("closed"):
+            return
         run_id, folder = stage.record["run_id"], stage.spec.folder
         texts = sorted((folder / "hypotheses").glob("*.txt"))
-        attached = all(self._tracker.log_artifact(run_id, text, "hypotheses") for text in texts) and all(
-            self._tracker.log_artifact(run_id, folder / name) for name in (RESULT, STAGE)
-        )
-        if attached:
+        files = [Update(run_id, file=text, folder="hypotheses") for text in texts]
+        files += [Update(run_id, file=folder / name) for name in (RESULT, STAGE)]
+        for update in files:
+            taken = self._outbox.send(update) and taken
+        if taken:
             stage.record["closed"] = True
             stage.write_record()
-        return attached
 
 
 class Runs:
@@ -108,7 +130,8 @@ class Runs:
         self, tracker: Tracker, recipe: Recipe, config: TrainingConfig, corpus: Corpus, output: Path
     ) -> None:
         self._tracker = tracker
-        self._stages = StageRuns(tracker)
+        self.outbox = Outbox(tracker, output)
+        self._stages = StageRuns(tracker, self.outbox)
         uri = config.tracking_uri and without_credentials(config.tracking_uri)
         self._config = config.model_copy(update={"tracking_uri": uri})  # what is written of it
         self._corpus = corpus
@@ -119,6 +142,7 @@ class Runs:
 
     def open(self, stages: list[PlannedStage]) -> None:
         """Open the workflow's run and those of its stages, or open again those of an interrupted command."""
+        self.outbox.flush()
         self._tracker.tag_experiment(view_tags())
         noted = self._output / "run_id"
         reused = {f"raysq.reused.{s.spec.name}": str(s.record["run_id"]) for s in stages if s.reused}
@@ -140,8 +164,8 @@ class Runs:
         places = {"output_dir": self._output, "store_dir": store, "data_dir": data, "tracking_uri": uri}
         settings = self._config.model_copy(update=places).model_dump(mode="json")
         replace_json(self._output / SETTINGS, settings)
-        self._tracker.log_artifact(self.parent_id, self._output / SETTINGS)
-        self._tracker.log_artifact(self.parent_id, self._corpus.folder / "manifest.json")
+        for file in (self._output / SETTINGS, self._corpus.folder / "manifest.json"):
+            self.outbox.send(Update(self.parent_id, file=file))
         for stage in stages:
             if not stage.reused:
                 self._stages.open(stage, self._recipe, self._config, self._tags, self.parent_id)
@@ -149,55 +173,59 @@ class Runs:
     def close(self, stages: list[PlannedStage], status: RunStatus) -> None:
         """End every open run; a stage that finished keeps its results whatever came after it.
 
-        The first call that MLflow does not take is the last: each could wait for its time-out. Repeating the
-        command makes up for the rest. Reused stages come last: theirs are runs of earlier commands.
+        Reused stages come last: theirs are runs of earlier commands.
         """
         if not self.parent_id:
             return  # nothing was opened
-        mine = [stage for stage in stages if not stage.reused]
-        earlier = [stage for stage in stages if stage.reused]
-        ended = (
-            self._log_headlines(stages)
-            and all(self._stages.end(stage, status) for stage in mine)
-            and self._tracker.finish(self.parent_id, status)
-        )
-        if ended and status == "FINISHED":
+        if points := self._headlines(stages):
+            self.outbox.send(Update(self.parent_id, points))
+        for stage in sorted(stages, key=lambda stage: stage.reused):
+            self._stages.close(stage, status)
+        self.outbox.send(Update(self.parent_id, status=status, ended=now()))
+        if status == "FINISHED":
             (self._output / "run_id").unlink(missing_ok=True)
-        complete = (
-            ended
-            and all(self._stages.attach(stage) for stage in mine if finished(stage))
-            and all(self._stages.end(stage, status) and self._stages.attach(stage) for stage in earlier)
-        )
-        if not complete:
-            _log.warning("MLflow does not have all of these runs; the same command brings the rest")
+        if status != "FINISHED" and self.outbox.missing:  # else the end of the command says so
+            _log.warning("%s", self.outbox.missing)
 
-    def _log_headlines(self, stages: list[PlannedStage]) -> bool:
+    def _headlines(self, stages: list[PlannedStage]) -> tuple[Point, ...]:
         """Scores in the workflow's run: those of its last stage as in a stage's run, and each stage's BLEU.
 
         The page of a run lists metrics in the order of their arrival.
         """
-        results = {s.spec.name: read_result(s.spec.folder) for s in stages if finished(s)}
-        final = results.get(self._recipe.stages[-1].name)
-        points = list(closing_scores(final)) if final else []
+        scores = {
+            stage.spec.name: list(closing_scores(read_result(stage.spec.folder), ended_at(stage)))
+            for stage in stages
+            if finished(stage)
+        }
+        points = list(scores.get(self._recipe.stages[-1].name, ()))
         points += [
             point._replace(name=f"{name}/{point.name}")
-            for name, result in results.items()
-            for point in closing_scores(result)
+            for name, of_stage in scores.items()
+            for point in of_stage
             if point.name in ("test_best/bleu", "test_best/sample_bleu")
         ]
-        return not points or self._tracker.log_results(self.parent_id, points)
+        return tuple(points)
 
 
-def closing_scores(result: Mapping[str, Any]) -> Iterator[Point]:
-    """The scores of a stage's best checkpoint, ``test_best/...`` and ``dev_best/...``.
+def closing_scores(result: Mapping[str, Any], milliseconds: int) -> Iterator[Point]:
+    """The scores of a stage's best checkpoint, ``test_best/...`` and ``dev_best/...``, at the time given.
 
     All at step 0: MLflow draws bars of what has no history.
     """
-    now = int(time.time() * 1000)
     for split in ("test", "dev"):
         for name, value in result[split].items():
             if isinstance(value, float):
-                yield Point(f"{split}_best/{name}", value, 0, now)
+                yield Point(f"{split}_best/{name}", value, 0, milliseconds)
+
+
+def ended_at(stage: PlannedStage) -> int:
+    """When a finished stage ended: the same whenever it is told. [ms since the epoch]"""
+    return int((stage.spec.folder / RESULT).stat().st_mtime * 1000)
+
+
+def now() -> int:
+    """[ms since the epoch]"""
+    return int(time.time() * 1000)
 
 
 def finished(stage: PlannedStage) -> bool:

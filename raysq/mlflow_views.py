@@ -9,7 +9,12 @@ which is found in the list "Views" and by its address.
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from raysq.tracking import without_credentials
 
 HEADLINE = "test_best/bleu"
 """The metric that comes first: runs of workflows, trials and stages have it under this one name."""
@@ -85,3 +90,20 @@ def runs_url(base: str, experiment_id: str, view: View = BEST) -> str:
     """The table of runs, as a view shows it, in MLflow's interface at ``base``."""
     query = f"workflowType=machine_learning&viewStateShareKey={view.key}"
     return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?{query}"
+
+
+def comparison_url(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
+    """The page of MLflow's UI at ``base`` that compares runs."""
+    runs, experiments = (
+        quote(json.dumps(ids, separators=(",", ":")), safe="") for ids in (list(run_ids), [experiment_id])
+    )
+    return f"{base.rstrip('/')}/#/compare-runs?runs={runs}&experiments={experiments}"
+
+
+def comparison_text(uri: str, experiment_id: str, run_ids: Sequence[str]) -> str:
+    """How to look at runs: the command that serves a local store, the table of all runs, these compared."""
+    local = uri.startswith("sqlite:")
+    command = [f"mlflow ui --backend-store-uri {shlex.quote(uri)}"] if local else []
+    base = "http://127.0.0.1:5000" if local else without_credentials(uri)
+    pages = [runs_url(base, experiment_id), comparison_url(base, experiment_id, run_ids)]
+    return "\n".join(command + pages)

@@ -257,7 +257,8 @@ def plan(
         )
         action = _action(folder)
         known = action == "reuse" or (folder / STAGE).exists()
-        record = _known_record(folder) if known else {"identity": identity, "version": version, **settings}
+        named = {"identity": identity, **settings}
+        record = _known_record(folder, named) if known else {"version": version, **named}
         warnings = recipe.warnings(config, stage.name)
         planned[stage.name] = PlannedStage(spec, identity, action, record, tuple(warnings))
     return list(planned.values())
@@ -284,10 +285,15 @@ def _finished_of(store: Path, prefix: str) -> Path | None:
     return max(found, key=lambda folder: (folder / RESULT).stat().st_mtime, default=None)
 
 
-def _known_record(folder: Path) -> dict[str, Any]:
+def _known_record(folder: Path, named: Mapping[str, object]) -> dict[str, Any]:
+    """What stage.json says, which must be what the folder is named after."""
     try:
-        return read_record(folder / STAGE, StageRecord).model_dump()
+        record = read_record(folder / STAGE, StageRecord).model_dump()
     except FileNotFoundError:
         raise UserError(
             f"{folder} has no {STAGE}: move it away and repeat the command, which trains the stage afresh"
         ) from None
+    for key, value in named.items():
+        if record.get(key) != value:
+            raise UserError(f"{folder / STAGE} was changed: its {key} is another: {StageRecord.remedy}")
+    return record

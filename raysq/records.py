@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from raysq.config import DecodingConfig, NetworkConfig, UserError
-from raysq.files import replace_json
+from raysq.config import DecodingConfig, NetworkConfig, Scalar, UserError
+from raysq.files import regular, replace_json
 
 WRITTEN_AGAIN = "repeat the command that made it, which writes it again"
 PLAN, SETTINGS, STAGE, RESULT = "plan.json", "config.json", "stage.json", "result.json"
 R = TypeVar("R", bound="Record")
+NO_NUMBERS = {"calibration": list, "correlation_by_position": dict}
+"""Scores that are none, and no signature either."""
+
+
+def _checked(scores: dict[str, Any]) -> dict[str, Any]:
+    for name, score in scores.items():
+        kind = str if name.endswith("signature") else NO_NUMBERS.get(name, (int, float))
+        if not isinstance(score, kind):
+            raise ValueError(f"{name} is no score")
+    return scores
+
+
+Scores = Annotated[dict[str, Any], AfterValidator(_checked)]
+"""Of a split by name: numbers, signatures, and what belongs to a critic."""
 
 
 class Record(BaseModel):
@@ -71,6 +85,15 @@ class ModelRecord(StageRecord):
     data: str
 
 
+class TrainedRecord(ModelRecord):
+    """stage.json, with what the stage was trained by."""
+
+    settings: dict[str, Scalar]
+    """Of the algorithm, by dotted key."""
+    reward: dict[str, Scalar]
+    """Empty where no sample was scored."""
+
+
 class StageResultRecord(Record):
     """result.json of a stage's folder; what is not named here is kept, too."""
 
@@ -79,15 +102,23 @@ class StageResultRecord(Record):
 
     name: str
     state: Literal["finished", "diverged"]
-    updates: int
-    best_update: int
-    dev: dict[str, Any]
-    test: dict[str, Any]
+    updates: int = Field(ge=0)
+    best_update: int = Field(ge=0)
+    dev: Scores
+    test: Scores
 
     @property
     def has_policy(self) -> bool:
         """Whether the stage trained a policy: only such a one has hypotheses to score."""
         return "bleu" in self.test
+
+
+class AccountRecord(StageResultRecord):
+    """result.json of a stage's folder, with how the stage went."""
+
+    stopped_by: str
+    warnings: list[str]
+    seconds: float = Field(ge=0, allow_inf_nan=False)
 
 
 class RunStageRecord(StageResultRecord):
@@ -118,15 +149,31 @@ def read_record(path: Path, kind: type[R]) -> R:
         UserError: it cannot be read, or holds something else.
     """
     try:
-        return kind.model_validate_json(path.read_bytes())
+        content = regular(path).read_bytes()
     except FileNotFoundError:
         raise
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): make it readable") from error
+    return parse_record(content, kind, str(path))
+
+
+def parse_record(content: str | bytes, kind: type[R], place: str, remedy: str = "") -> R:
+    """A JSON text as ``kind``; ``place`` is where it is from, ``remedy`` what to do if not as ``kind`` says.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    try:
+        return kind.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        reason = f"{place}: {first['msg']}" if place else first["msg"]
         raise UserError(
-            f"{path} is damaged or of another version of raysq ({reason}): {kind.remedy}"
+            f"{place} is damaged or of another version of raysq ({first_reason(error)}): "
+            f"{remedy or kind.remedy}"
         ) from error
+
+
+def first_reason(error: ValidationError) -> str:
+    """The first thing that is wrong, after its place: ``stages.0.folder: Field required``."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}" if place else first["msg"]

@@ -1,10 +1,16 @@
-"""What commands print on: text as it is, whatever paths, captions and messages hold."""
+"""What commands print on: text as it is, whatever paths, captions and messages hold, but no secrets."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rich.console import Console
+
+_USER = re.compile(r"(?<=://)(?:[^/\s]*|[^/\s:]*:(?!\d+[/?#])[^\s@]*)@")
+"""Of an address; a password may hold what should have been written as %2F."""
+_QUERY = re.compile(r"(https?://[^\s?#'\"]*\?)[^\s'\"]+")
+"""Of an address, where stores that sign theirs have the signature; a page of MLflow's has it after a #."""
 
 
 def terminal(*, soft_wrap: bool = True, **options: Any) -> Console:
@@ -20,3 +26,8 @@ def terminal(*, soft_wrap: bool = True, **options: Any) -> Console:
 def shown(name: str) -> str:
     """A file's name with what would break a line or a terminal escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+
+
+def without_credentials(text: str) -> str:
+    """A text without the users, passwords and queries of its addresses."""
+    return _QUERY.sub(r"\1...", _USER.sub("", text))

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any
 
 from raysq.config import UserError
-from raysq.tracking import contact, open_client, resolved, without_credentials
+from raysq.tracking import check_existing, contact, open_client, resolved, without_credentials
 
 _RUNS_PER_CALL = 1000
 
@@ -38,11 +39,7 @@ class Tracked:
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
-        path = Path(uri.removeprefix("sqlite:///")).expanduser()
-        if uri.startswith("sqlite:///") and not path.is_file():
-            raise UserError(
-                f"there is no tracking database {path}: give the one that has the runs with --tracking-uri"
-            )
+        check_existing(uri)
         self.uri, _ = resolved(uri)
         with contact(self.uri):
             self._client = open_client(self.uri)
@@ -63,7 +60,7 @@ class Tracked:
         found: list[TrackedRun] = []
         token = None
         while True:
-            with contact(self.uri):
+            with contact(self.uri, f"runs of level {level}"):
                 page = self._client.search_runs(
                     [self._experiment_id],
                     query,
@@ -71,7 +68,7 @@ class Tracked:
                     order_by=["attributes.start_time DESC"],
                     page_token=token,
                 )
-            found += map(_read, page)
+                found += map(_read, page)
             token = page.token
             if not token:
                 return found
@@ -80,7 +77,7 @@ class Tracked:
         """A run of any experiment of the store; None where the store does not have it."""
         from mlflow.exceptions import MlflowException
 
-        with contact(self.uri):
+        with contact(self.uri, f"run {run_id}"):
             try:
                 return _read(self._client.get_run(run_id))
             except MlflowException as error:
@@ -91,16 +88,16 @@ class Tracked:
     def history(self, run_id: str, metrics: Sequence[str]) -> dict[int, dict[str, float]]:
         """The values of some metrics by step, in their order; of a step sent twice the first one counts."""
         by_step: dict[int, dict[str, float]] = {}
-        with contact(self.uri):
-            for name in metrics:
+        for name in metrics:
+            with contact(self.uri, f"metric {name} of run {run_id}"):
                 for point in self._client.get_metric_history(run_id, name):
-                    by_step.setdefault(point.step, {}).setdefault(name, point.value)
+                    by_step.setdefault(index(point.step), {}).setdefault(name, float(point.value))
         return dict(sorted(by_step.items()))
 
     def text(self, run_id: str, path: str) -> str | None:
         """An artifact of a run as text; None where it has none of this path."""
         folder, _, _ = path.rpartition("/")
-        with contact(self.uri):
+        with contact(self.uri, f"artifact {path} of run {run_id}"):
             if path not in {entry.path for entry in self._client.list_artifacts(run_id, folder or None)}:
                 return None
             return Path(self._client.download_artifacts(run_id, path)).read_text(encoding="utf-8")
@@ -121,5 +118,8 @@ class Tracked:
 
 
 def _read(run: Any) -> TrackedRun:
+    """A run of MLflow's. Raises TypeError or ValueError for values of wrong types."""
     info, data = run.info, run.data
-    return TrackedRun(info.run_id, info.status, dict(data.tags), dict(data.metrics), info.start_time)
+    tags = {name: value for name, value in data.tags.items() if value is not None}
+    metrics = {name: float(value) for name, value in data.metrics.items()}
+    return TrackedRun(info.run_id, info.status, tags, metrics, index(info.start_time))

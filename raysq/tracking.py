@@ -10,21 +10,17 @@ Only starting up raises ``UserError``; later on, MLflow may come and go.
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
-import re
-import shlex
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
-from urllib.parse import quote
 
 from raysq.config import UserError
-from raysq.mlflow_views import runs_url
+from raysq.terminal import without_credentials as without_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,11 +36,10 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the default waits for minutes per call
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # the end of a command tells where to look
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 """What MLflow reads from the environment, where the user has not set it."""
-
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
 
 _log = logging.getLogger(__name__)
 
@@ -59,19 +54,42 @@ class Point(NamedTuple):
     """Since the epoch, when it was measured: with the rest it makes a point sent twice recognisable."""
 
 
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What a run gets after it was opened. Sent twice it changes nothing: all of it has its time."""
+
+    run_id: str
+    points: tuple[Point, ...] = ()
+    tags: dict[str, str] = field(default_factory=dict)
+    file: Path | None = None
+    """To attach."""
+    folder: str | None = None
+    """Where the run has it; none: at the top."""
+    status: RunStatus | None = None
+    """How it ended; the last to be sent."""
+    ended: int | None = None
+    """When [ms since the epoch]; none: now."""
+
+
 class Tracker:
     """Runs of one experiment in one MLflow store, through the client alone (no global state).
 
     ``uri`` is ``sqlite:////absolute/file.db`` (see ``default_uri``) or ``http(s)://server``. The constructor
     creates database and experiment where they are missing: call it in the driver, before anything else
     might. Raises ``UserError`` within seconds for a store that is away or cannot be used.
+
+    Without an experiment nothing is created: it adds to runs that are there.
     """
 
-    def __init__(self, uri: str, experiment: str) -> None:
+    def __init__(self, uri: str, experiment: str | None) -> None:
+        if experiment is None:
+            check_existing(uri)
         self.uri, artifacts = resolved(uri)
+        self.experiment_id = ""
         with contact(self.uri), _alone(self.uri):
             self._client = open_client(self.uri)
-            self.experiment_id = self._open_experiment(experiment, artifacts)
+            if experiment is not None:
+                self.experiment_id = self._open_experiment(experiment, artifacts)
 
     def create_run(
         self,
@@ -101,7 +119,7 @@ class Tracker:
         """Mark a run of an earlier process as running again; False where this store does not have it."""
         from mlflow.exceptions import MlflowException
 
-        with contact(self.uri):
+        with contact(self.uri, f"run {run_id}"):
             try:
                 run = self._client.get_run(run_id)
             except MlflowException as error:
@@ -112,15 +130,6 @@ class Tracker:
                 return False  # the user deleted it
             self._client.update_run(run_id, status="RUNNING")
         return True
-
-    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> bool:
-        """Add or change tags; False (and a warning) where MLflow is away."""
-        from mlflow.entities import RunTag
-
-        entries = [RunTag(key, value) for key, value in _cut_tags(tags).items()]
-        return self._attempt(
-            f"tags of run {run_id}", lambda: self._client.log_batch(run_id, tags=entries, synchronous=True)
-        )
 
     def tag_experiment(self, tags: Mapping[str, str]) -> bool:
         """Add or change tags of the experiment; False (and a warning) where MLflow is away."""
@@ -135,35 +144,33 @@ class Tracker:
 
     def log_artifact(self, run_id: str, file: Path, folder: str | None = None) -> bool:
         """Attach a file; False (and a warning) where MLflow is away."""
-        if not file.is_file():
-            raise FileNotFoundError(f"{file} is no file to attach to a run")
-        return self._attempt(str(file), lambda: self._client.log_artifact(run_id, str(file), folder))
+        return self._attempt(str(file), lambda: self.send(Update(run_id, file=file, folder=folder)))
 
-    def log_artifacts(self, run_id: str, folder: Path, target: str | None = None) -> bool:
-        """Attach the files of a folder; False (and a warning) where MLflow is away."""
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{folder} is no folder to attach to a run")
-        return self._attempt(str(folder), lambda: self._client.log_artifacts(run_id, str(folder), target))
+    def send(self, update: Update) -> None:
+        """Bring an update to its run. Raises MLflow's errors, some of it may then be stored, and OSError."""
+        from mlflow.entities import RunTag
 
-    def finish(self, run_id: str, status: RunStatus, tags: Mapping[str, str] | None = None) -> bool:
-        """Close a run; False (and a warning) where MLflow is away, so that the caller can repeat it later."""
-        if status not in ("FINISHED", "FAILED", "KILLED"):
-            raise ValueError(f"run status {status!r}")
-        if tags and not self.set_tags(run_id, tags):
-            return False  # a second call would wait as long
-        return self._attempt(
-            f"end of run {run_id}", lambda: self._client.set_terminated(run_id, status=status)
-        )
+        run_id = update.run_id
+        for start in range(0, len(update.points), METRICS_PER_CALL):
+            self.log_points(run_id, update.points[start : start + METRICS_PER_CALL])
+        if update.tags:
+            tags = [RunTag(key, value) for key, value in _cut_tags(update.tags).items()]
+            self._client.log_batch(run_id, tags=tags, synchronous=True)
+        if update.file is not None:
+            if not update.file.is_file():
+                raise FileNotFoundError(f"{update.file} is no file to attach to a run")
+            self._client.log_artifact(run_id, str(update.file), update.folder)
+        if update.status is not None:
+            self._client.set_terminated(run_id, status=update.status, end_time=update.ended)
 
     def last_steps(self, run_id: str) -> dict[str, int]:
         """The last step of every metric that MLflow holds of a run. Raises MLflow's errors."""
-        # to_proto is the one public way to the steps of a run's latest metrics
-        metrics = self._client.get_run(run_id).to_proto().data.metrics
+        try:
+            # to_proto is the one public way to the steps of a run's latest metrics
+            metrics = self._client.get_run(run_id).to_proto().data.metrics
+        except TypeError as error:
+            raise UserError(f"run {run_id} was edited by hand: {error}") from error
         return {metric.key: metric.step for metric in metrics}
-
-    def log_results(self, run_id: str, points: Sequence[Point]) -> bool:
-        """Send closing scores; False (and a warning) where MLflow is away."""
-        return self._attempt(f"scores of run {run_id}", lambda: self.log_points(run_id, points))
 
     def log_points(self, run_id: str, points: Sequence[Point]) -> None:
         """Send up to 1000 points in one call. Raises MLflow's errors; some points may then be stored."""
@@ -194,7 +201,7 @@ class Tracker:
         """Run storage has it all: what MLflow does not take is a warning, not the end of a training."""
         try:
             call()
-        except _errors() as error:
+        except errors() as error:
             _log.warning(
                 "MLflow at %s did not take the %s: %s", without_credentials(self.uri), what, one_line(error)
             )
@@ -202,49 +209,27 @@ class Tracker:
         return True
 
 
-def without_credentials(text: str) -> str:
-    """A text without the users and passwords of its addresses."""
-    return _CREDENTIALS.sub("", text)
-
-
 def default_uri(folder: Path) -> str:
     """The SQLite store of ``folder``, absolute: workers change their directory."""
     return f"sqlite:///{folder.expanduser().resolve() / 'mlflow.db'}"
 
 
-def comparison_url(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
-    """The page of MLflow's UI at ``base`` that compares runs."""
-    runs, experiments = (
-        quote(json.dumps(ids, separators=(",", ":")), safe="") for ids in (list(run_ids), [experiment_id])
-    )
-    return f"{base.rstrip('/')}/#/compare-runs?runs={runs}&experiments={experiments}"
+def refused(error: Exception) -> bool:
+    """Whether an error is about the one thing that was sent, rather than about a store that is away."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+    return isinstance(error, FileNotFoundError | UserError)
 
 
-def comparison_text(uri: str, experiment_id: str, run_ids: Sequence[str]) -> str:
-    """How to look at runs: the command that serves a local store, the table of all runs, these compared."""
-    local = uri.startswith("sqlite:")
-    command = [f"mlflow ui --backend-store-uri {shlex.quote(uri)}"] if local else []
-    base = "http://127.0.0.1:5000" if local else without_credentials(uri)
-    pages = [runs_url(base, experiment_id), comparison_url(base, experiment_id, run_ids)]
-    return "\n".join(command + pages)
-
-
-def source_tags(root: Path) -> dict[str, str]:
-    """Git commit of the sources at ``root`` and whether they differ from it, or "unknown"."""
-    commit = _git(root, "rev-parse", "HEAD")
-    if commit is None or not _git(root, "ls-files"):  # a repository around an installed package says nothing
-        return {"git_commit": "unknown", "git_dirty": "unknown"}
-    changes = _git(root, "status", "--porcelain")
-    dirty = "unknown" if changes is None else str(bool(changes)).lower()
-    return {"git_commit": commit, "git_dirty": dirty, "mlflow.source.git.commit": commit}
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
+def check_existing(uri: str) -> None:
+    """Raises ``UserError`` where ``uri`` names a database that is not there: opening it would make one."""
+    path = Path(uri.removeprefix("sqlite:///")).expanduser()
+    if uri.startswith("sqlite:///") and not path.is_file():
+        raise UserError(
+            f"there is no tracking database {path}: give the one that has the runs with --tracking-uri"
+        )
 
 
 def open_client(uri: str) -> MlflowClient:
@@ -253,7 +238,8 @@ def open_client(uri: str) -> MlflowClient:
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # each step of a new database
+    # each step of a new database; the traceback of each error, which is raised too
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # each retry of each call
     return MlflowClient(tracking_uri=uri)
 
@@ -301,7 +287,7 @@ def _check_database(path: Path) -> None:
         connection.close()
 
 
-def _errors() -> tuple[type[Exception], ...]:
+def errors() -> tuple[type[Exception], ...]:
     """What an MLflow store raises when it is away, refuses or breaks."""
     from mlflow.exceptions import MlflowException
     from requests import RequestException
@@ -311,16 +297,22 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def contact(uri: str) -> Iterator[None]:
-    """What MLflow's store raises inside becomes a UserError."""
+def contact(uri: str, what: str = "") -> Iterator[None]:
+    """What MLflow raises inside, of ``what``, becomes a UserError."""
+    at = f"MLflow at {without_credentials(uri)} cannot be used{what and f' for {what}'}"
     try:
         yield
-    except Exception as error:  # an interruption passes: mlflow may not be there yet to say what it raises
-        if not isinstance(error, _errors()):
-            raise
+    except UserError:
+        raise
+    except Exception as error:
+        if isinstance(error, errors()) and not refused(error):
+            server = "(sqlite:////absolute/path/mlflow.db needs no server)"
+            raise UserError(
+                f"{at} ({one_line(error)}); start it, or give another --tracking-uri {server}"
+            ) from error
+        # of a store that was edited by hand MLflow raises anything
         raise UserError(
-            f"MLflow at {without_credentials(uri)} cannot be used ({one_line(error)}); start it, or give "
-            "another --tracking-uri (sqlite:////absolute/path/mlflow.db needs no server)"
+            f"{at} ({one_line(error)}); undo what was changed there by hand, or give another --tracking-uri"
         ) from error
 
 

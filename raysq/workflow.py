@@ -22,11 +22,13 @@ from raysq.config import UserError
 from raysq.data.batches import collate
 from raysq.data.prepare import prepare
 from raysq.data.shards import Corpus
-from raysq.delivery import Delivery, Undelivered
+from raysq.delivery import Delivery
 from raysq.disk import full_disk_told
 from raysq.files import replace_json, write_lines
 from raysq.metrics.rouge import check_script
 from raysq.mlflow_runs import Runs
+from raysq.mlflow_views import comparison_text
+from raysq.outbox import Outbox
 from raysq.places import Places
 from raysq.progress import Progress
 from raysq.recipe import PlannedStage, Recipe, TrainingConfig, package_digest, plan
@@ -34,7 +36,7 @@ from raysq.records import RESULT
 from raysq.tasks import task_named
 from raysq.tasks.generated import demo_settings, generated, holds_generated
 from raysq.terminal import terminal
-from raysq.tracking import RunStatus, Tracker, comparison_text
+from raysq.tracking import RunStatus, Tracker
 from raysq.training.job import job_of, local_device, run_here, workers_of
 from raysq.training.samples import NO_NETWORKS
 from raysq.training.state import read_result
@@ -89,7 +91,7 @@ def _run(recipe: Recipe, config: TrainingConfig, places: Places, device: str) ->
     status: RunStatus = "FAILED"
     try:
         runs.open(stages)
-        undelivered = _train_and_deliver(config, places, corpus, stages, device, tracker)
+        _train_and_deliver(config, places, corpus, stages, device, tracker, runs.outbox)
         result = _write_result(recipe, config, places, runs.parent_id, stages)
         status = "FINISHED"
     except KeyboardInterrupt as stop:
@@ -102,12 +104,18 @@ def _run(recipe: Recipe, config: TrainingConfig, places: Places, device: str) ->
             held_file.close()
     (places.output / "attempt").unlink(missing_ok=True)
     terminal().print(_table(result["stages"]), soft_wrap=False)
-    for line in [*undelivered, *(w for s in result["stages"] for w in s["warnings"])]:
+    for line in (w for s in result["stages"] for w in s["warnings"]):
         terminal(quiet=config.quiet).print(f"warning: {line}")
+    diverged = [stage for stage in result["stages"] if stage["state"] == "diverged"]
+    for stage in diverged:
+        kept = f"its best checkpoint, of update {stage['best_update']}, was kept"
+        print(f"stage {stage['name']} diverged: {stage['stopped_by']}; {kept}", file=sys.stderr)
     print(f"results: {places.output / RESULT}")
     run_ids = [stage.record["run_id"] for stage in stages]
     print(comparison_text(tracker.uri, tracker.experiment_id, run_ids))
-    return DIVERGED if any(s["state"] == "diverged" for s in result["stages"]) else 0
+    if runs.outbox.missing:
+        print(f"warning: {runs.outbox.missing}", file=sys.stderr)
+    return DIVERGED if diverged else 0
 
 
 def _train_and_deliver(
@@ -117,7 +125,8 @@ def _train_and_deliver(
     stages: list[PlannedStage],
     device: str,
     tracker: Tracker,
-) -> list[Undelivered]:
+    outbox: Outbox,
+) -> None:
     """Train what is not finished, with progress on the terminal and metrics in MLflow while it goes on."""
     console = terminal(quiet=config.quiet)
     warnings = [f"warning: {line}" for stage in stages for line in stage.warnings]
@@ -132,8 +141,7 @@ def _train_and_deliver(
         _train(config, places, corpus.folder, stages, device)
     finally:
         progress.close()
-        undelivered = delivery.close()
-    return undelivered
+        outbox.keep(delivery.close())
 
 
 def _planned(
@@ -230,9 +238,11 @@ def _train(
     if config.num_learners == 0:
         run_here(job)
         return
+    from raysq.cluster.connection import Room
     from raysq.cluster.driver import run_on_ray
 
-    run_on_ray(job, places.output / "ray", workers_of(config), verbose=config.verbose)
+    room = Room(config, device, terminal(quiet=config.quiet).print)
+    run_on_ray(job, places.output / "ray", workers_of(config), room.check, verbose=config.verbose)
 
 
 def _threads(num_learners: int) -> int:

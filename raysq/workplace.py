@@ -13,7 +13,7 @@ from typing import IO
 from raysq.claim import claim, holder
 from raysq.config import UserError
 from raysq.disk import full_disk_told
-from raysq.files import sync_folder
+from raysq.files import sync
 
 
 def occupied(folder: Path) -> bool:
@@ -78,7 +78,8 @@ def _holds_work(hidden: Path) -> bool:
 
 
 def publish(hidden: Path, folder: Path) -> None:
-    """Give what is in ``data`` of a workplace its name."""
-    sync_folder(hidden / "data")
+    """Give what is in ``data`` of a workplace its name, once all of it is on the disk itself."""
+    for path in (*(hidden / "data").rglob("*"), hidden / "data"):
+        sync(path)
     os.rename(hidden / "data", folder)
-    sync_folder(folder.parent)
+    sync(folder.parent)

@@ -140,3 +140,19 @@ def test_commands_that_claim_and_remove_one_folder_disturb_nobody(tmp_path: Path
     for thread in threads:
         thread.join()
     assert errors == []
+
+
+def test_a_claim_that_is_no_text_or_no_file(tmp_path: Path) -> None:
+    (tmp_path / "claim").write_bytes(b"\xff" * 1000)
+    assert holder(tmp_path) is None
+    with (tmp_path / "claim").open() as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert holder(tmp_path) == "\ufffd" * 200
+        with pytest.raises(UserError, match=r"is in use by \ufffd{200}: wait"):
+            claim(tmp_path, "a", "wait")
+    (tmp_path / "claim").unlink()
+    os.mkfifo(tmp_path / "claim")
+    with pytest.raises(UserError, match=r"cannot write to .* .it is no regular file.: name a folder"):
+        claim(tmp_path, "a", "wait")
+    with pytest.raises(OSError, match="no regular file"):
+        holder(tmp_path)

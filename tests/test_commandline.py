@@ -1,14 +1,17 @@
 import json
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from pydantic import Field, create_model, field_validator, model_validator
 
-from raysq.commandline import DefaultsFor, parse
+from raysq.commandline import DefaultsFor, parse, run_command
 from raysq.config import Config, Scalar, UserError, WorkflowConfig, flatten
 
 
@@ -335,3 +338,44 @@ def test_unreadable_files(tmp_path: Path) -> None:
     assert error(f"--config {latin}").startswith(
         f"--config {latin}: not valid TOML: 'utf-8' codec can't decode"
     )
+
+
+@pytest.mark.parametrize(
+    "text", ['{"erac":' * 5000 + "1" + "}" * 5000, "[" * 100_000, '{"seed": ' + "[" * 900 + "]" * 900 + "}"]
+)
+def test_a_file_nested_without_end(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    assert re.fullmatch(
+        r"--config \S+/a.json: nested too deeply: .*|seed = \[.*\] in \S+/a.json: must be a whole number.*",
+        error(f"--config {tmp_path / 'a.json'}"),
+    )
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    assert error(f"--config {tmp_path / 'a.json'}").endswith("cannot be read: it is no regular file")
+
+
+class AtServer(Config):
+    """A command with an address."""
+
+    server: str = "none"
+    """Where."""
+
+
+@pytest.mark.parametrize("option", ["", "--debug", "--print-config"])
+def test_no_password_of_an_address_is_told(option, capsys):
+    """Neither in a message nor in what led to it."""
+
+    def main(config):
+        try:
+            raise OSError(f"{config.server} is away")
+        except OSError as error:
+            raise UserError(f"{config.server} cannot be reached ({error}): start it") from error
+
+    arguments = ["--server=http://me:secret@host/x?sig=secret", *([option] if option else [])]
+    with suppress(SystemExit):
+        run_command(AtServer, main, description="", argv=arguments)
+    said = "".join(capsys.readouterr())
+    assert "//host/x" in said
+    assert "secret" not in said

@@ -4,7 +4,16 @@ from pathlib import Path
 import pytest
 from pydantic import Field, ValidationError
 
-from raysq.config import Config, DecodingConfig, NetworkConfig, WorkflowConfig, as_typed, digest, flatten
+from raysq.config import (
+    Config,
+    DecodingConfig,
+    NetworkConfig,
+    UserError,
+    WorkflowConfig,
+    as_typed,
+    digest,
+    flatten,
+)
 
 
 class Inner(Config):
@@ -149,3 +158,9 @@ def test_a_change_without_effect_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             changed.refuse_change(message[1:].split("`")[0].split(".")[0], "here")
+
+
+def test_a_users_error_is_one_readable_line_whatever_it_quotes() -> None:
+    assert str(UserError("a\nb\x1b[2J\ud800: mend it")) == "a b\\x1b[2J\\ud800: mend it"
+    long = str(UserError(f"file {'x' * 10_000} is damaged: mend it"))
+    assert (long[:7], long[-23:], len(long)) == ("file xx", "xxx is damaged: mend it", 905)

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from raysq.config import UserError
-from raysq.files import replace_json, write_lines
+from raysq.files import parse_json, regular, replace_json, write_lines
 
 
 def test_replace_json_keeps_the_old_file_when_the_value_cannot_be_written(tmp_path):
@@ -39,3 +39,17 @@ def test_a_full_disk_names_the_file_and_keeps_the_old_one(tmp_path, monkeypatch)
     with pytest.raises(UserError, match=rf"^{path} cannot be written \(No space left on device\): "):
         replace_json(path, 2)
     assert json.loads(path.read_text()) == 1
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no regular file"):
+        regular(tmp_path / "pipe")
+    assert regular(tmp_path / "nothing") == tmp_path / "nothing"
+
+
+def test_json_nested_without_end_is_no_json():
+    assert parse_json('{"a": [1, null]}') == {"a": [1, None]}
+    for text in ("[" * 100_000, "[1", ""):
+        with pytest.raises(ValueError, match=r"nested too deeply|delimiter|value"):
+            parse_json(text)

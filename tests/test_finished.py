@@ -45,6 +45,7 @@ def run(small_corpus: Corpus, tmp_path: Path) -> Path:
         (folder / "stage.json").write_text(json.dumps(record))
         scores = {"td_error": 0.5} if name == "critic" else {"bleu": 12.5}
         result = {"name": name, "updates": 6, "best_update": 5, "dev": scores, "test": scores}
+        result |= {"stopped_by": "all of 6 updates done", "warnings": [], "seconds": 3.5}
         result["state"] = "finished"
         (folder / "result.json").write_text(json.dumps(result))
         entries.append({**result, "folder": str(folder)})
@@ -267,3 +268,17 @@ def test_the_oracle_is_that_of_the_stage_that_trained_it(
     shutil.rmtree(newer)
     with pytest.raises(UserError, match=r"stage \*-0123456789ab-\*, of which there is none beside"):
         FinishedStage.open(folder).networks("cpu")
+
+
+def test_what_a_stage_says_of_its_training_is_checked(stage_folder: Callable[[str], Path]) -> None:
+    """By hand anything can be written into stage.json."""
+    folder = trained_by(stage_folder("erac"), Vaml(), reward={"name": "rouge", "bleu": "smooth"})
+    with pytest.raises(UserError, match=r"stage\.json has a reward that .*: use the version that trained it"):
+        FinishedStage.open(folder).reward()
+    edit(folder / "stage.json", lambda tree: tree.update(settings={"ngram": 3, "ngram.protect_last": True}))
+    with pytest.raises(UserError, match="with settings that this version of raysq does not know"):
+        FinishedStage.open(folder).algorithm()
+    for parents, said in (({}, "does not say where its critic is from"), ({"critic": "**"}, "there is none")):
+        trained_by(folder, Vaml(), parents=parents)
+        with pytest.raises(UserError, match=said):
+            FinishedStage.open(folder).networks("cpu")

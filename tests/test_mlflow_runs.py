@@ -1,16 +1,21 @@
 import json
+import subprocess
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from raysq.algorithms import Mle
 from raysq.commandline import Given, settled
 from raysq.data.shards import Corpus
-from raysq.mlflow_runs import Runs
+from raysq.mlflow_runs import Runs, source_tags
+from raysq.outbox import Outbox
 from raysq.recipe import PlannedStage, Recipe, Stage
-from raysq.tracking import Point
+from raysq.tracking import Update
 from raysq.training.spec import StageSpec
 
 RECIPE = Recipe("mle", stages=(Stage("a", Mle()), Stage("b", Mle())))
@@ -40,24 +45,20 @@ class StubTracker:
         return True
 
     def tag_experiment(self, tags: object) -> bool:
-        return self._taken("tags of the experiment")
+        return True
 
-    def _taken(self, what: str) -> bool:
-        self.calls.append(what)
-        return not self.away
-
-    def log_artifact(self, run_id: str, file: Path, folder: str | None = None) -> bool:
-        return self._taken(f"{run_id} {file.name}")
-
-    def log_results(self, run_id: str, points: list[Point]) -> bool:
-        self.points[run_id] = [(point.name, point.value, point.step) for point in points]
-        return self._taken(f"{run_id} scores")
-
-    def finish(self, run_id: str, status: str, tags: object = None) -> bool:
-        taken = self._taken(f"{run_id} {status}")
-        if taken:
-            self.statuses[run_id] = status
-        return taken
+    def send(self, update: Update) -> None:
+        if self.away:
+            raise ConnectionError("connection refused")
+        run_id = update.run_id
+        if update.points:
+            self.calls.append(f"{run_id} scores")
+            self.points[run_id] = [(point.name, point.value, point.step) for point in update.points]
+        if update.file is not None:
+            self.calls.append(f"{run_id} {update.file.name}")
+        if update.status is not None:
+            self.calls.append(f"{run_id} {update.status}")
+            self.statuses[run_id] = update.status
 
 
 @pytest.fixture
@@ -79,6 +80,7 @@ def stages(tmp_path: Path) -> list[PlannedStage]:
     finished = tmp_path / "stages" / "a"
     scores = {"dev": {"bleu": 1.5}, "test": {"bleu": 2.5}}
     result = {"name": "a", "state": "finished", "updates": 4, "best_update": 2, **scores}
+    result |= {"stopped_by": "all of 4 updates done", "warnings": [], "seconds": 3.5}
     (finished / "result.json").write_text(json.dumps(result))
     (finished / "hypotheses" / "test.txt").write_text("x\n")
     return planned
@@ -101,7 +103,16 @@ def test_everything_is_closed_and_attached_once(
 ) -> None:
     runs.close(stages, "KILLED")
     assert tracker.statuses == {"run a": "FINISHED", "run b": "KILLED", "run MLE": "KILLED"}
-    assert tracker.calls[-3:] == ["run a test.txt", "run a result.json", "run a stage.json"]
+    assert tracker.calls == [
+        "run MLE scores",
+        "run a scores",
+        "run a FINISHED",
+        "run a test.txt",
+        "run a result.json",
+        "run a stage.json",
+        "run b KILLED",
+        "run MLE KILLED",
+    ]
     assert stages[0].record["closed"]
     assert "closed" not in stages[1].record
     assert (tmp_path / "run" / "run_id").read_text() == "run MLE\n"  # for the command that continues
@@ -123,6 +134,7 @@ def test_the_workflow_has_the_scores_of_its_last_stage_first(
     runs: Runs, stages: list[PlannedStage], tracker: StubTracker
 ) -> None:
     result = {"name": "b", "state": "finished", "updates": 4, "best_update": 2}
+    result |= {"stopped_by": "all of 4 updates done", "warnings": [], "seconds": 3.5}
     scores = {"dev": {"bleu": 3.5, "signature": "x"}, "test": {"bleu": 4.5, "perplexity": 5.5}}
     (stages[1].spec.folder / "result.json").write_text(json.dumps({**result, **scores}))
     runs.close(stages, "FINISHED")
@@ -132,53 +144,117 @@ def test_the_workflow_has_the_scores_of_its_last_stage_first(
     assert tracker.points["run MLE"] == [*last, *each]
 
 
-@pytest.mark.parametrize("taken", range(8))
-def test_the_first_call_that_mlflow_does_not_take_is_the_last(
+def sent(tracker: StubTracker) -> Counter[str]:
+    return Counter(tracker.calls)
+
+
+@pytest.mark.parametrize("taken", range(9))
+def test_what_mlflow_does_not_take_is_kept_and_nothing_is_tried_again(
     runs: Runs,
     stages: list[PlannedStage],
     tracker: StubTracker,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
     taken: int,
 ) -> None:
-    """Each would wait for its time-out; what is missing comes with the same command."""
+    """It goes away after so many calls: each further one would wait for its time-out."""
+    tried = []
+    send = tracker.send
 
-    def goes_away(what: str) -> bool:
-        tracker.calls.append(what)
-        return len(tracker.calls) <= taken
+    def goes_away(update: Update) -> None:
+        tried.append(update)
+        tracker.away = len(tried) > taken
+        send(update)
 
-    monkeypatch.setattr(tracker, "_taken", goes_away)
+    monkeypatch.setattr(tracker, "send", goes_away)
     runs.close(stages, "FINISHED")
-    assert len(tracker.calls) == taken + 1
-    assert (tmp_path / "run" / "run_id").exists() == (taken < 5)  # until the parent's end is taken
-    assert "closed" not in stages[0].record
-    assert "the same command brings the rest" in caplog.text
-    monkeypatch.undo()
-    runs.close(stages, "FINISHED")
-    assert tracker.statuses == {"run a": "FINISHED", "run b": "FINISHED", "run MLE": "FINISHED"}
-    assert stages[0].record["closed"]
+    everything = 7
+    assert len(tried) == min(taken + 1, everything)
     assert not (tmp_path / "run" / "run_id").exists()
+    assert ("closed" in stages[0].record) == (taken >= 5)
+    asked = f"once it is back, python workflows/runs.py --run {tmp_path / 'run'} --deliver --tracking-uri http://USER"
+    assert (asked in runs.outbox.missing) == (taken < everything)
+    assert (tmp_path / "run" / "undelivered.json").exists() == (taken < everything)
+    monkeypatch.undo()
+    tracker.away = False
+    assert deliver(tracker, tmp_path / "run") == ""
+    assert tracker.statuses == {"run a": "FINISHED", "run b": "FINISHED", "run MLE": "FINISHED"}
+    assert set(sent(tracker).values()) == {1}
+    assert len(sent(tracker)) == 8
+    assert not (tmp_path / "run" / "undelivered.json").exists()
+
+
+def deliver(tracker: StubTracker, output: Path) -> str:
+    """As the command that is named does it; what is then still missing."""
+    outbox = Outbox(tracker, output)  # type: ignore[arg-type]
+    outbox.flush()
+    return outbox.missing
 
 
 def test_an_earlier_commands_run_that_mlflow_refuses_keeps_nothing_open(
     runs: Runs,
     stages: list[PlannedStage],
     tracker: StubTracker,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Stage a is reused and its run was deleted: what this command opened is ended all the same."""
     stages[0] = replace(stages[0], action="reuse")
-    taken = tracker._taken
-    monkeypatch.setattr(tracker, "_taken", lambda what: not what.startswith("run a") and taken(what))
+    send = tracker.send
+
+    def refuses(update: Update) -> None:
+        if update.run_id == "run a":
+            raise MlflowException("deleted", error_code=INVALID_PARAMETER_VALUE)
+        send(update)
+
+    monkeypatch.setattr(tracker, "send", refuses)
     runs.close(stages, "FINISHED")
     assert tracker.statuses == {"run b": "FINISHED", "run MLE": "FINISHED"}
-    assert not (tmp_path / "run" / "run_id").exists()
     assert "closed" not in stages[0].record
+    said = "run run a cannot be completed in MLflow at http://host:5000 (deleted): restore"
+    assert runs.outbox.missing.startswith(said)
+    runs.close(stages, "KILLED")
+    assert said in caplog.text
+
+
+def test_closing_again_says_the_same_of_a_finished_stage(
+    runs: Runs, stages: list[PlannedStage], tracker: StubTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time, too: MLflow would take a point at another time for another point."""
+    updates: list[Update] = []
+    monkeypatch.setattr(tracker, "send", updates.append)
+    runs.close(stages[:1], "FINISHED")
+    del stages[0].record["closed"]
+    first, count = list(updates), len(updates)
+    monkeypatch.setattr("time.time", lambda: 1.0)
+    runs.close(stages[:1], "FINISHED")
+    assert updates[count:-1] == first[:-1]
+    assert updates[-1] == Update("run MLE", status="FINISHED", ended=1000)
 
 
 def test_no_password_is_written_down(runs: Runs, tracker: StubTracker, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "config.json").read_text())["tracking_uri"] == "http://host:5000"
     assert tracker.params["tracking_uri"] == "http://host:5000"
     assert [p for p in tmp_path.rglob("*") if p.is_file() and "secret" in p.read_text()] == []
+
+
+def test_source_tags(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True)
+
+    unknown = {"git_commit": "unknown", "git_dirty": "unknown"}
+    assert source_tags(tmp_path / "absent") == unknown
+    git("init")
+    (tmp_path / "a.py").write_text("1\n")
+    assert source_tags(tmp_path) == unknown  # no commit yet
+    git("add", ".")
+    git("commit", "-m", "x")
+    clean = source_tags(tmp_path)
+    assert len(clean["git_commit"]) == 40
+    assert clean["git_dirty"] == "false"
+    assert clean["mlflow.source.git.commit"] == clean["git_commit"]
+    (tmp_path / "a.py").write_text("2\n")
+    assert source_tags(tmp_path)["git_dirty"] == "true"
+    (tmp_path / "installed").mkdir()
+    assert source_tags(tmp_path / "installed") == unknown  # nothing of the repository lies there

@@ -1,6 +1,7 @@
 import json
+from urllib.parse import parse_qs, urlsplit
 
-from raysq.mlflow_views import SEEDS, VIEWS, runs_url, view_tags
+from raysq.mlflow_views import SEEDS, VIEWS, comparison_text, comparison_url, runs_url, view_tags
 
 
 def test_every_view_shows_the_headline_before_all_else():
@@ -33,3 +34,21 @@ def test_address_of_the_table():
     query = "workflowType=machine_learning&viewStateShareKey="
     assert runs_url("http://host:5000/", "7") == f"http://host:5000/#/experiments/7/runs?{query}raysq-best"
     assert runs_url("http://host", "7", SEEDS) == f"http://host/#/experiments/7/runs?{query}raysq-seeds"
+
+
+def test_where_to_look():
+    url = comparison_url("http://host:5000/", "7", ["ab", "cd"])
+    parts = urlsplit(url)
+    assert (parts.netloc, parts.path) == ("host:5000", "/")
+    path, query = parts.fragment.split("?")
+    assert path == "/compare-runs"
+    assert parse_qs(query) == {"runs": ['["ab","cd"]'], "experiments": ['["7"]']}
+    local = comparison_text("sqlite:////a b/mlflow.db", "7", ["ab"])
+    assert local.splitlines()[0] == "mlflow ui --backend-store-uri 'sqlite:////a b/mlflow.db'"
+    assert local.splitlines()[1].startswith("http://127.0.0.1:5000/#/experiments/7/runs?")
+    assert local.splitlines()[2].startswith("http://127.0.0.1:5000/#/compare-runs?")
+    served = comparison_text("https://me:secret@host", "7", ["ab"]).splitlines()
+    assert [line.partition("?")[0] for line in served] == [
+        "https://host/#/experiments/7/runs",
+        "https://host/#/compare-runs",
+    ]

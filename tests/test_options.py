@@ -4,11 +4,16 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import Field
 
 import raysq
-from raysq.config import Config, WorkflowConfig
+from raysq.commandline import parse
+from raysq.config import Config, UserError, WorkflowConfig, as_typed, flatten
 from raysq.options import help_text, options_of
+from tests.test_commandline import JointTraining
+from tests.test_commandline import Recipe as Workflow
 
 
 class Stage(Config):
@@ -108,3 +113,37 @@ def test_a_stage_must_be_annotated_with_the_class_of_its_default() -> None:
 
     with pytest.raises(TypeError, match="stage: annotate it Special, the class of its default"):
         list(options_of(Careless))
+
+
+WORDS = st.sampled_from(
+    ["--erac.tau", "--seed", "--erac", "--quiet", "=", "1", "-1", "none", "nan", "0.9,0.999", "--", ""]
+)
+
+
+@settings(derandomize=True, max_examples=60, deadline=None)
+@given(st.lists(st.lists(WORDS | st.text(max_size=5), max_size=3).map("".join), max_size=5))
+def test_any_arguments_are_settings_or_a_users_error(argv: list[str]) -> None:
+    try:
+        made = parse(Workflow, argv, prog="x", description="")
+    except UserError:
+        pass
+    except SystemExit:
+        assert {"--help", "-h", "--print-config", "--print_config"} & set(argv)
+    else:
+        assert isinstance(made, Workflow)
+
+
+@settings(derandomize=True, max_examples=100, deadline=None)
+@given(
+    st.floats(min_value=1e-300, allow_infinity=False, allow_nan=False),
+    st.tuples(*[st.floats(allow_infinity=False, allow_nan=False)] * 2),
+    st.lists(st.integers().map(lambda n: 2 * n), min_size=1).map(tuple),
+    st.none() | st.integers(min_value=1),
+    st.booleans(),
+)
+def test_settings_come_back_from_how_they_are_typed(
+    tau: float, betas: tuple[float, float], sizes: tuple[int, ...], limit: int | None, entropy: bool
+) -> None:
+    meant = Workflow(erac=JointTraining(tau=tau, betas=betas, sizes=sizes, limit=limit, entropy=entropy))
+    argv = [f"--{key}={as_typed(value)}" for key, value in flatten(meant).items()]
+    assert parse(Workflow, argv, prog="x", description="") == meant

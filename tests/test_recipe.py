@@ -43,6 +43,7 @@ def finish(stage: PlannedStage) -> None:
     stage.record.setdefault("run_id", "id")
     stage.write_record()
     result = {"name": stage.spec.name, "state": "finished", "updates": 2, "best_update": 1}
+    result |= {"stopped_by": "all of 2 updates done", "warnings": [], "seconds": 3.5}
     (stage.spec.folder / "result.json").write_text(json.dumps({**result, "dev": {}, "test": {}}))
 
 
@@ -351,3 +352,19 @@ def test_no_such_preset() -> None:
     with pytest.raises(UserError, match=r"--preset third: must be first or second or none"):
         settings_of("--preset", "third")
     assert "preset" not in RECIPE.config_class().model_fields
+
+
+def test_a_record_that_says_something_else_than_its_folder_is_refused(tmp_path: Path) -> None:
+    first = planned(tmp_path)["mle"]
+    finish(first)
+    path = first.spec.folder / "stage.json"
+    record = json.loads(path.read_text())
+    for changes in ({"seed": 2}, {"settings": {**record["settings"], "batch_size": 7}}, {"data": "other"}):
+        path.write_text(json.dumps(record | changes))
+        (key,) = changes
+        with pytest.raises(
+            UserError, match=rf"stage\.json was changed: its {key} is another: move its folder"
+        ):
+            planned(tmp_path)
+    path.write_text(json.dumps(record | {"closed": True, "run_id": "other"}))
+    assert planned(tmp_path)["mle"].reused

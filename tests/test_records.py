@@ -1,9 +1,11 @@
+import json
+import os
 from pathlib import Path
 
 import pytest
 
 from raysq.config import UserError
-from raysq.records import PlanRecord, StageRecord, StageResultRecord, read_record, write_plan
+from raysq.records import AccountRecord, PlanRecord, StageRecord, StageResultRecord, read_record, write_plan
 
 STAGE = {"stage": "erac", "algorithm": "ActorCritic", "seed": 3, "version": "v", "run_id": "id"}
 RESULT = {"name": "mle", "state": "finished", "updates": 6, "best_update": 4}
@@ -70,4 +72,33 @@ def test_a_file_that_is_not_there_or_cannot_be_read(tmp_path: Path) -> None:
         read_record(tmp_path / "plan.json", PlanRecord)
     (tmp_path / "plan.json").mkdir()
     with pytest.raises(UserError, match=r"plan\.json cannot be read \(Is a directory\): make it readable"):
+        read_record(tmp_path / "plan.json", PlanRecord)
+
+
+@pytest.mark.parametrize(
+    "score", [{"bleu": "12"}, {"td_error": [1.0]}, {"signature": 3}, {"calibration": {}}]
+)
+def test_what_is_no_score_is_damage(tmp_path: Path, score: dict[str, object]) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps({**RESULT, "dev": {"bleu": 1.5, "signature": "x"}, "test": score}))
+    with pytest.raises(
+        UserError, match=rf"result\.json is damaged .*test: .*{next(iter(score))} is no score"
+    ):
+        read_record(path, StageResultRecord)
+
+
+@pytest.mark.parametrize("missing", ["stopped_by", "warnings", "seconds"])
+def test_a_result_that_is_used_says_how_the_stage_went(tmp_path: Path, missing: str) -> None:
+    account = {"stopped_by": "", "warnings": ["a"], "seconds": 1.5, "dev": {}, "test": {}, **RESULT}
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(account))
+    assert read_record(path, AccountRecord).warnings == ["a"]
+    path.write_text(json.dumps({k: v for k, v in account.items() if k != missing}))
+    with pytest.raises(UserError, match=rf"result\.json is damaged .*\({missing}: Field required\): remove"):
+        read_record(path, AccountRecord)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "plan.json")
+    with pytest.raises(UserError, match=r"plan\.json cannot be read \(it is no regular file\)"):
         read_record(tmp_path / "plan.json", PlanRecord)

@@ -6,14 +6,16 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from types import SimpleNamespace
 
 import pytest
+from mlflow.store.tracking.rest_store import RestStore
 
 from raysq.config import UserError
-from raysq.delivery import Delivery
-from raysq.tracking import Tracker, comparison_text, comparison_url, default_uri, source_tags
+from raysq.delivery import Delivery, Undelivered
+from raysq.tracking import Tracker, Update, default_uri, open_client
 from raysq.training.journal import Journal
 
 POLL = 0.01
@@ -83,16 +85,16 @@ def test_parent_and_child_runs(tracker, tmp_path):
     (tmp_path / "hypotheses").mkdir()
     (tmp_path / "hypotheses" / "test.txt").write_text("a b\n")
     assert tracker.log_artifact(child, tmp_path / "hypotheses" / "test.txt")
-    assert tracker.log_artifacts(child, tmp_path / "hypotheses", "all")
+    tracker.send(Update(child, file=tmp_path / "hypotheses" / "test.txt", folder="all"))
     assert {a.path for a in tracker._client.list_artifacts(child)} == {"test.txt", "all"}
-    assert tracker.finish(child, "KILLED", {"early": "stop"})
+    tracker.send(Update(child, tags={"early": "stop", "long": "z" * 9000}, status="KILLED", ended=7))
     run = tracker._client.get_run(child)
-    assert (run.info.status, run.data.tags["early"]) == ("KILLED", "stop")
+    assert (run.info.status, run.info.end_time, run.data.tags["early"]) == ("KILLED", 7, "stop")
+    assert len(run.data.tags["long"]) == 8000
     assert tracker.reopen(child)
     assert tracker._client.get_run(child).info.status == "RUNNING"
     assert not tracker.reopen("0" * 32)
-    with pytest.raises(FileNotFoundError):
-        tracker.log_artifact(child, tmp_path / "absent")
+    assert not tracker.log_artifact(child, tmp_path / "absent")
 
 
 def test_artifacts_lie_beside_the_database_whatever_the_working_directory(tracker):
@@ -190,23 +192,21 @@ def test_an_outage_loses_and_doubles_nothing_and_is_told_once(tracker, run_id, t
     assert len(outages) == len(recoveries) <= len(failures)
 
 
-def test_close_is_bounded_and_the_same_command_delivers_the_rest(tracker, run_id, tmp_path, monkeypatch):
+def test_close_is_bounded_and_the_next_delivery_brings_the_rest(tracker, run_id, tmp_path, monkeypatch):
     journal = tmp_path / "metrics.jsonl"
     write(journal, range(1, 4))
     hang = threading.Event()
     with monkeypatch.context() as patch:
         patch.setattr(tracker, "log_points", lambda run, points: hang.wait(30))
         left = deliver(tracker, journal, run_id, timeout=0.3)
-        assert [(item.journal, item.run_id) for item in left] == [(journal, run_id)]
-        assert "the same command delivers the rest" in str(left[0])
+        assert left == [Undelivered(journal, run_id)]
 
     def refuse(run, points):
         raise ConnectionError("refused")
 
     with monkeypatch.context() as patch:
         patch.setattr(tracker, "log_points", refuse)
-        left = deliver(tracker, journal, run_id, timeout=0.3)
-        assert "refused" in str(left[0])
+        assert deliver(tracker, journal, run_id, timeout=0.3) == [Undelivered(journal, run_id)]
     assert history(tracker, run_id, "loss") == []
     assert deliver(tracker, journal, run_id) == []
     assert [step for step, _ in history(tracker, run_id, "loss")] == [1, 2, 3]
@@ -233,18 +233,75 @@ def test_progress_sees_new_records_only_and_may_break(tracker, run_id, tmp_path)
         delivery.add(tmp_path / "other.jsonl", run_id)
 
 
-def test_late_calls_warn_and_never_raise(tracker, run_id, monkeypatch, caplog):
+def test_a_run_edited_by_hand_is_named(tracker, run_id, tmp_path):
+    """To the command that goes on with it, and to the delivery of its metrics."""
+    other = tracker.create_run("stage", {}, {})
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        with closing(sqlite3.connect(tracker.uri.removeprefix("sqlite:///"))) as original:
+            original.backup(copy)
+        copy.execute(f"UPDATE runs SET start_time = 'soon', name = NULL WHERE run_uuid = '{run_id}'")
+        copy.execute(f"UPDATE runs SET user_id = NULL WHERE run_uuid = '{other}'")
+        copy.commit()
+    edited = Tracker(f"sqlite:///{tmp_path / 'copy.db'}", None)
+    with pytest.raises(UserError, match=f"cannot be used for run {other} .user_id cannot be None"):
+        edited.reopen(other)
+    with pytest.raises(UserError, match=f"run {run_id} was edited by hand: "):
+        edited.last_steps(run_id)
+
+
+def test_without_an_experiment_nothing_is_created(tmp_path):
+    with pytest.raises(UserError, match="there is no tracking database"):
+        Tracker(default_uri(tmp_path / "missing"), None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_deleted_run_is_tried_once_at_the_end_and_its_journal_named(tracker, run_id, tmp_path, monkeypatch):
+    """It will not come back by itself: the end of a training does not wait for it."""
+    tried = []
+    original = tracker.log_points
+    monkeypatch.setattr(tracker, "log_points", lambda *sent: tried.append(1) or original(*sent))
+    tracker._client.delete_run(run_id)
+    journal = tmp_path / "metrics.jsonl"
+    write(journal, [1])
+    delivery = Delivery(tracker, poll_seconds=POLL)
+    delivery.add(journal, run_id)
+    wait_until(lambda: tried)
+    delivery._closing.set()
+    tried.clear()
+    assert delivery.close(10) == [Undelivered(journal, run_id)]
+    assert len(tried) == 1
+    tracker._client.restore_run(run_id)
+    assert deliver(tracker, journal, run_id) == []
+    assert history(tracker, run_id, "loss") == [(1, 0.5)]
+
+
+def test_progress_is_shown_while_mlflow_is_away(tracker, run_id, tmp_path, monkeypatch):
+    def refuse(run, points):
+        raise ConnectionError("refused")
+
+    monkeypatch.setattr(tracker, "log_points", refuse)
+    monkeypatch.setattr("raysq.delivery._LONGEST_PAUSE", 1000.0)
+    journal, seen = tmp_path / "metrics.jsonl", []
+    delivery = Delivery(tracker, lambda run, record: seen.append(record.step), poll_seconds=POLL)
+    delivery.add(journal, run_id)
+    write(journal, [1])
+    wait_until(lambda: delivery._tails[0].error)
+    delivery._tails[0].next_attempt = math.inf  # a long pause
+    write(journal, [2])
+    wait_until(lambda: seen == [1, 2])
+    delivery.close(0.1)
+
+
+def test_an_artifact_that_is_not_taken_is_a_warning(tracker, run_id, tmp_path, monkeypatch, caplog):
     def away(*arguments, **options):
         raise ConnectionError("connection refused")
 
+    (tmp_path / "report.html").touch()
     monkeypatch.setattr(tracker._client, "log_batch", away)
-    monkeypatch.setattr(tracker._client, "set_terminated", away)
+    monkeypatch.setattr(tracker._client, "log_artifact", away)
     with caplog.at_level(logging.WARNING):
-        assert not tracker.set_tags(run_id, {"a": "b"})
-        assert not tracker.finish(run_id, "FINISHED")
+        assert not tracker.log_artifact(run_id, tmp_path / "report.html")
     assert "connection refused" in caplog.text
-    with pytest.raises(ValueError, match="status"):
-        tracker.finish(run_id, "DONE")
     with pytest.raises(UserError, match=r"cannot be used .*connection refused"):
         tracker.create_run("x", {}, {"a": 1})
 
@@ -303,46 +360,6 @@ def test_tags_of_the_experiment_are_written_where_they_differ(tracker, monkeypat
     assert (tags["one"], tags["two"]) == ("1", "3")
 
 
-def test_where_to_look():
-    url = comparison_url("http://host:5000/", "7", ["ab", "cd"])
-    parts = urlsplit(url)
-    assert (parts.netloc, parts.path) == ("host:5000", "/")
-    path, query = parts.fragment.split("?")
-    assert path == "/compare-runs"
-    assert parse_qs(query) == {"runs": ['["ab","cd"]'], "experiments": ['["7"]']}
-    local = comparison_text("sqlite:////a b/mlflow.db", "7", ["ab"])
-    assert local.splitlines()[0] == "mlflow ui --backend-store-uri 'sqlite:////a b/mlflow.db'"
-    assert local.splitlines()[1].startswith("http://127.0.0.1:5000/#/experiments/7/runs?")
-    assert local.splitlines()[2].startswith("http://127.0.0.1:5000/#/compare-runs?")
-    served = comparison_text("https://me:secret@host", "7", ["ab"]).splitlines()
-    assert [line.partition("?")[0] for line in served] == [
-        "https://host/#/experiments/7/runs",
-        "https://host/#/compare-runs",
-    ]
-
-
-def test_source_tags(tmp_path):
-    def git(*arguments):
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True)
-
-    unknown = {"git_commit": "unknown", "git_dirty": "unknown"}
-    assert source_tags(tmp_path / "absent") == unknown
-    git("init")
-    (tmp_path / "a.py").write_text("1\n")
-    assert source_tags(tmp_path) == unknown  # no commit yet
-    git("add", ".")
-    git("commit", "-m", "x")
-    clean = source_tags(tmp_path)
-    assert len(clean["git_commit"]) == 40
-    assert clean["git_dirty"] == "false"
-    assert clean["mlflow.source.git.commit"] == clean["git_commit"]
-    (tmp_path / "a.py").write_text("2\n")
-    assert source_tags(tmp_path)["git_dirty"] == "true"
-    (tmp_path / "installed").mkdir()
-    assert source_tags(tmp_path / "installed") == unknown  # nothing of the repository lies there
-
-
 def test_commands_that_begin_at_once_share_a_new_store(tmp_path):
     """Two migrations of one new database at the same time break each other."""
     script = "import sys; from raysq.tracking import Tracker; print(Tracker(sys.argv[1], 'x').experiment_id)"
@@ -352,3 +369,16 @@ def test_commands_that_begin_at_once_share_a_new_store(tmp_path):
     assert [status for _, status in ended] == [0, 0], ended
     (first, _), (second, _) = (output for output, _ in ended)
     assert first == second
+
+
+def test_mlflow_does_not_print_the_address_of_its_server(monkeypatch, capsys):
+    """As it would at the end of every run, user and password included."""
+    monkeypatch.delenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", raising=False)
+    client = open_client("http://me:secret@host:5000")
+    run = SimpleNamespace(
+        data=SimpleNamespace(tags={}), info=SimpleNamespace(experiment_id="1", run_name="mine")
+    )
+    monkeypatch.setattr(RestStore, "get_run", lambda store, run_id: run)
+    monkeypatch.setattr(RestStore, "update_run_info", lambda store, *args, **kwargs: None)
+    client.set_terminated("a" * 32)
+    assert capsys.readouterr().out == ""

@@ -137,7 +137,7 @@ def folder_of(tracked: Tracked, run_id: str, stage: str | None) -> Path:
     """The folder of a stage's run in MLflow; of a trial's that of a stage, its final one unless named."""
     run = _run(tracked, run_id)
     if run.tags.get("raysq.level") == "trial":
-        named = stage or run.tags["raysq.final"]
+        named = stage or run.tags.get("raysq.final") or "that is judged"
         if f"raysq.stage.{named}" not in run.tags:
             names = sorted(tag[len("raysq.stage.") :] for tag in run.tags if tag.startswith("raysq.stage."))
             raise UserError(f"run {run_id} has no stage {named}: --stage must be one of {', '.join(names)}")

@@ -21,7 +21,7 @@ from raysq.commandline import run_command
 from raysq.config import Config, UserError
 from raysq.files import write_lines
 from raysq.places import lasting
-from raysq.report.formats import markdown, write_table
+from raysq.report.formats import markdown, markdown_text, write_table
 from raysq.report.gather import completed, of_experiment, with_references
 from raysq.report.page import page
 from raysq.report.papers import TABLES
@@ -126,12 +126,13 @@ def write(output: Path, sections: list[Section], settings: ReportSettings) -> in
 
 def _markdown(title: str, made: str, sections: list[Section]) -> str:
     """What can be pasted into a README: sentences, tables, and links to the figures."""
-    parts = [f"# {title}\n\n{made}\n"]
+    e = markdown_text
+    parts = [f"# {e(title)}\n\n{e(made)}\n"]
     for section in sections:
-        parts.append(f"## {section.results.space.title}, {section.results.task}\n")
-        parts.append("".join(f"- {sentence}\n" for sentence in section.said))
+        parts.append(f"## {e(section.results.space.title)}, {e(section.results.task)}\n")
+        parts.append("".join(f"- {e(sentence)}\n" for sentence in section.said))
         parts += map(markdown, section.tables)
-        parts += [f"![{d.key}]({section.name}/{d.key}.png)\n\n{d.caption}\n" for d in section.drawings]
+        parts += [f"![{d.key}]({section.name}/{d.key}.png)\n\n{e(d.caption)}\n" for d in section.drawings]
     return "\n".join(parts)
 
 

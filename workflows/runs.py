@@ -3,6 +3,7 @@
     python workflows/runs.py                            # every run under runs/
     python workflows/runs.py --stages                   # and every stage
     python workflows/runs.py --run runs/erac-demo-seed1 # one run: its stages, how to continue or use it
+    python workflows/runs.py --run FOLDER --deliver     # what MLflow missed while it was away
     python workflows/runs.py --prune                    # checkpoints that nothing needs; --yes removes them
 
 Run it from the root of the repository, or with raysq installed.
@@ -23,12 +24,15 @@ from pydantic import Field, model_validator
 from rich.console import Console
 from rich.table import Table
 
+from raysq.claim import claim
 from raysq.commandline import run_command
 from raysq.config import Config, UserError
 from raysq.inventory import Inventory, RunEntry, StageEntry, is_run, read_run, take_inventory
+from raysq.outbox import UNDELIVERED, Outbox, delivers, kept_in
 from raysq.prune import Pruned, prune
 from raysq.records import SETTINGS
 from raysq.terminal import terminal
+from raysq.tracking import Tracker, without_credentials
 
 METRICS = {
     "bleu": "BLEU {:.2f}",
@@ -51,6 +55,11 @@ class RunsSettings(Config):
     """List the stages too."""
     run: Path | None = None
     """A workflow's output folder: show this run alone, with its stages, and how to go on with it."""
+    deliver: bool = False
+    """With --run, which may be a sweep's folder too: bring to MLflow what it did not take when the command
+    ended."""
+    tracking_uri: str | None = None
+    """With --deliver: where MLflow is now, or its address with user and password; none: where it was."""
     prune: bool = False
     """Name the checkpoints that nothing needs any more: all but the best of finished stages, all but the
     best and the latest of others. Nothing is removed without --yes."""
@@ -69,6 +78,10 @@ class RunsSettings(Config):
             raise ValueError("`unreferenced`, `older_than` and `yes` need `prune`")
         if self.prune and (self.run or self.stages):
             raise ValueError("`prune` goes with neither `run` nor `stages`: name a folder with `root`")
+        if self.deliver and not self.run:
+            raise ValueError("`deliver` needs `run`")
+        if self.tracking_uri and not self.deliver:
+            raise ValueError("`tracking_uri` needs `deliver`")
         return self
 
 
@@ -77,7 +90,11 @@ def main(settings: RunsSettings) -> None:
     # a table cut to 80 columns is of no use in a file or a pipe
     console = terminal(width=None if sys.stdout.isatty() else 200)
     if settings.run is not None:
-        _show_run(settings, settings.run.expanduser().resolve(), console)
+        folder = settings.run.expanduser().resolve()
+        if settings.deliver:
+            _deliver(folder, settings.tracking_uri, console)
+        else:
+            _show_run(settings, folder, console)
         return
     inventory = take_inventory(settings.root)
     if settings.prune:
@@ -126,6 +143,23 @@ def _show_run(settings: RunsSettings, folder: Path, console: Console) -> None:
     _print_damage(damage, console)
 
 
+def _deliver(folder: Path, tracking_uri: str | None, console: Console) -> None:
+    """Bring to MLflow what is kept for it in an output folder. Raises UserError where it does not take it."""
+    if not (folder / "claim").is_file():
+        raise UserError(f"--run {folder} is no output folder of a workflow or of a sweep: give one")
+    kept = kept_in(folder)
+    if kept is None:
+        console.print(f"nothing waits for MLflow in {folder}")
+        return
+    tracker = Tracker(tracking_uri or kept.tracking_uri, None)
+    with claim(folder, "the output folder", "wait for its end, which delivers it"):
+        outbox = Outbox(tracker, folder, moved=True)
+        outbox.flush()
+    if outbox.missing:
+        raise UserError(outbox.missing)
+    console.print(f"MLflow at {without_credentials(tracker.uri)} has what waited in {folder}")
+
+
 def _advice(run: RunEntry) -> dict[str, str]:
     """How to continue, use and look at a run, as commands."""
     advice = {}
@@ -137,6 +171,8 @@ def _advice(run: RunEntry) -> dict[str, str]:
         advice["continue"] = f"python workflows/{run.workflow}.py --config {config}"
         if _sources_changed(run):
             advice["note"] = "raysq's sources have changed since: stages begun before are trained afresh"
+    if run.holder is None and (run.folder / UNDELIVERED).exists():
+        advice["deliver"] = delivers(run.folder)
     usable = [model.folder for model in run.models if model.done]
     if usable:
         model = shlex.quote(str(run.folder if finished else usable[-1]))

@@ -38,6 +38,10 @@ def space_named(name: str) -> Space:
     space = getattr(_module(path), "SPACE", None)
     if not isinstance(space, Space):
         raise UserError(f"--space {name}: {path} must define SPACE, a raysq.sweep.space.Space")
+    try:
+        space.check_types()
+    except UserError as error:
+        raise UserError(f"--space {name}: {path}: {error}") from error
     for table in (space.table, space.rouge_table):
         if table is not None and table not in TABLES:
             raise UserError(
@@ -64,7 +68,7 @@ def _module(path: Path) -> ModuleType:
         found.loader.exec_module(module)
     except UserError:
         raise
-    except Exception as error:  # whatever a file of the user's does
+    except (Exception, SystemExit) as error:  # whatever a file of the user's does
         raise UserError(f"{path} cannot be loaded ({type(error).__name__}: {error}): mend it") from error
     return module
 

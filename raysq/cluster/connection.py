@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -13,7 +14,7 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from raysq.commandline import Terminated
-from raysq.config import TrainingCommand, UserError
+from raysq.config import TrainingCommand, Unfinished, UserError
 
 Device = Literal["cpu", "cuda"]
 
@@ -23,6 +24,7 @@ ENVIRONMENT = {
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_task_events_report_interval_ms": "0",  # or its gcs keeps 3 KiB of each of the last 100,000 calls
     "RAY_worker_niceness": "0",  # of clusters started here; at Ray's 15 any other load holds learners up
 }
 """What Ray reads from the environment, where the user has not set it."""
@@ -31,6 +33,8 @@ PATIENCE = 5.0
 """Time without free CPUs or GPUs after which the command says that it waits [s]."""
 REMINDER = 60.0
 """Time between two lines that say so again [s]."""
+LOST_PATIENCE = 300.0
+"""Time that a cluster which has lost a node has until it has another [s]."""
 
 
 @contextmanager
@@ -70,16 +74,23 @@ def connection(config: TrainingCommand, say: Callable[[str], None]) -> Iterator[
 
 
 def start(*, verbose: bool = False) -> None:
-    """Start Ray on this machine, for this process alone."""
-    _init(
-        verbose,
-        address="local",
-        num_cpus=_cores(),
-        # costs seconds; without it Ray Train complains every second, in its log alone unless that is shown
-        include_dashboard=verbose,
-        dashboard_host="127.0.0.1",
-        object_store_memory=256 * 2**20,
-    )
+    """Start Ray on this machine, for this process alone. Raises ``Unfinished`` where it does not start."""
+    try:
+        _init(
+            verbose,
+            address="local",
+            num_cpus=_cores(),
+            # costs seconds; without it Ray Train complains every second, to a log that is hidden then
+            include_dashboard=verbose,
+            dashboard_host="127.0.0.1",
+            object_store_memory=256 * 2**20,
+        )
+    except Exception as error:  # Ray has no class of its own for it
+        why = str(error).strip().partition("\n")[0]
+        raise Unfinished(
+            f"Ray has not started on this machine ({why}): it has 30 s for that; repeat the command when the "
+            "machine is less busy"
+        ) from error
 
 
 def stop() -> None:
@@ -100,7 +111,7 @@ def chosen_device(wanted: Literal["auto", "cpu", "cuda"], there: Mapping[str, fl
     return wanted
 
 
-def shortage(num_learners: int, device: Device, there: Mapping[str, float], place: str) -> str | None:
+def shortage(num_learners: int, device: str, there: Mapping[str, float], place: str) -> str | None:
     """What ``place`` lacks for so many learners, and the remedy; None where it has all, free or taken."""
     for resource, each in learner_resources(device).items():
         needed, has = each * num_learners, there.get(resource, 0)
@@ -111,6 +122,41 @@ def shortage(num_learners: int, device: Device, there: Mapping[str, float], plac
         remedy = "lower it, or give --device cpu" if resource == "GPU" else "lower it"
         return f"--num-learners {num_learners} needs {needed:g} {resource}s, {place} has {has:g}: {remedy}"
     return None
+
+
+class Room:
+    """The CPUs or GPUs of a run's learners, on a cluster whose nodes may be lost and replaced.
+
+    Args:
+        config: learners, and whether to wait without end for a node.
+        device: where each of them trains.
+        say: prints a line.
+    """
+
+    def __init__(self, config: TrainingCommand, device: str, say: Callable[[str], None]) -> None:
+        self._config, self._device, self._say = config, device, say
+        self._lost = self._said = 0.0
+
+    def check(self) -> None:
+        """Say what the cluster lacks, now and then.
+
+        Raises:
+            Unfinished: it has lacked that for ``LOST_PATIENCE``, and is not to be awaited.
+        """
+        there = ray.cluster_resources()
+        lacking = shortage(self._config.num_learners, self._device, there, "what is left of the cluster")
+        now = time.monotonic()
+        if lacking is None:
+            self._lost = self._said = 0.0
+            return
+        self._lost = self._lost or now
+        if now - self._lost > LOST_PATIENCE and not self._config.wait_for_resources:
+            raise Unfinished(
+                f"{lacking}, or add a node; repeat the command to continue from the last checkpoint"
+            )
+        if not self._said or now - self._said > REMINDER:
+            self._said = now
+            self._say(f"waiting for a node: {lacking.rpartition(': ')[0]}")
 
 
 def _this_machine() -> dict[str, float]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from concurrent.futures import Future
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 from ray.train import (
     CheckpointConfig,
     FailureConfig,
@@ -34,10 +35,21 @@ from raysq.training.step import Diverged
 
 LEARNER_RESTARTS = 3
 """Times that the learners are started again, from the last checkpoint, after one of them was lost."""
+WATCH_INTERVAL = 5.0
+"""Time between two looks at the cluster while the learners work [s]."""
+LESS_MEMORY = "a higher --gradient-accumulation, or a lower --decoding.batch-size or batch size of the stage"
+"""What lets learners live on less."""
+NO_RESTART_HELPS = UserError | Diverged | Unfinished
+"""What learners that are started again would only meet again."""
 
 
 def run_on_ray(
-    job: Job, storage: Path, num_workers: NumWorkers, *, verbose: bool = False
+    job: Job,
+    storage: Path,
+    num_workers: NumWorkers,
+    watch: Callable[[], None],
+    *,
+    verbose: bool = False,
 ) -> list[dict[str, Any]]:
     """Train the job's stages with Ray Train and return their entries of result.json.
 
@@ -49,13 +61,18 @@ def run_on_ray(
     try:
         if not ray.is_initialized():
             start(verbose=verbose)
-        return train_on_ray(job, storage, num_workers, verbose=verbose)
+        return train_on_ray(job, storage, num_workers, watch, verbose=verbose)
     finally:
         stop()
 
 
 def train_on_ray(
-    job: Job, storage: Path, num_workers: NumWorkers, *, verbose: bool = False
+    job: Job,
+    storage: Path,
+    num_workers: NumWorkers,
+    watch: Callable[[], None] = lambda: None,
+    *,
+    verbose: bool = False,
 ) -> list[dict[str, Any]]:
     """Train the job's stages with one ``TorchTrainer.fit()`` in the Ray session of this process.
 
@@ -63,12 +80,13 @@ def train_on_ray(
         job: the work; ``job.device`` says whether each learner takes a GPU.
         storage: folder for Ray Train's own records.
         num_workers: processes, each 1 or more.
+        watch: called every few seconds; what it raises ends the training.
         verbose: show Ray's log lines.
 
     Raises:
         UserError: a mistake of the user that a learner met.
         Diverged: a stage diverged before it had anything to keep.
-        Unfinished: learners were lost more often than they are restarted.
+        Unfinished: learners were lost more often than they are restarted, or a worker for good.
     """
     try:
         reward, sample_workers = job.reward, []
@@ -94,7 +112,7 @@ def train_on_ray(
                 logging_config=LoggingConfig(log_level="INFO" if verbose else "ERROR"),
             ),
         )
-        return _fit(trainer).return_value
+        return _fit(trainer, watch).return_value
     except (TrainingFailedError, RayError) as error:
         raise explained(error) from error
 
@@ -107,14 +125,14 @@ class EndWhereNoRestartHelps(UserCallback):
     """
 
     def after_exception(self, run_context: object, worker_exceptions: dict[int, Exception]) -> None:
-        """Raise a learner's mistake of the user, or divergence."""
+        """Raise a learner's mistake of the user, divergence, or loss of a worker."""
         for failure in worker_exceptions.values():
             cause = _cause(failure)
-            if isinstance(cause, UserError | Diverged):
+            if isinstance(cause, NO_RESTART_HELPS):
                 raise cause
 
 
-def _fit(trainer: TorchTrainer) -> Result:
+def _fit(trainer: TorchTrainer, watch: Callable[[], None]) -> Result:
     """``trainer.fit()`` beside the main thread, in which it would answer SIGINT itself, with status 0."""
     fitted: Future[Result] = Future()
 
@@ -125,13 +143,15 @@ def _fit(trainer: TorchTrainer) -> Result:
             fitted.set_exception(error)
 
     threading.Thread(target=fit, name="fit", daemon=True).start()
+    while not wait([fitted], timeout=WATCH_INTERVAL).done:
+        watch()
     return fitted.result()
 
 
 def explained(error: Exception) -> Exception:
-    """What ended the learners: the user's mistake or the divergence that one met, else ``Unfinished``."""
+    """What ended the learners: what one met that no restart helps against, else ``Unfinished``."""
     met = getattr(error, "controller_failure", None)
-    if isinstance(met, UserError | Diverged):
+    if isinstance(met, NO_RESTART_HELPS):
         return met  # by ``EndWhereNoRestartHelps``
     failures = getattr(error, "worker_failures", {})
     causes = {rank: _cause(failure) for rank, failure in failures.items()}
@@ -153,7 +173,7 @@ def _cause(failure: Exception) -> Exception:
 
 
 def _one_line(error: Exception) -> str:
-    if isinstance(error, RayActorError):
-        return "its process died, often for want of memory"
+    if isinstance(error, RayActorError | OutOfMemoryError):
+        return f"its process died, often for want of memory: {LESS_MEMORY} need less"
     lines = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0]}"

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from raysq.cluster.workers import collect, create_workers
+from raysq.cluster.workers import collect, create_workers, less_memory
+from raysq.memory import lack_of_memory_told
 from raysq.rewards.base import RewardFunction
 from raysq.rewards.scoring import ScoringBatch, payoffs, token_rewards, warm_up
 from raysq.types import Rewards, Samples
@@ -32,7 +33,8 @@ class RewardWorker:
 
     def score(self, batch: ScoringBatch) -> NDArray[np.float64]:
         """``payoffs`` [M, T + 1] of a batch."""
-        return payoffs(self._reward_function, batch)
+        with lack_of_memory_told("in a reward worker", less_memory("reward")):
+            return payoffs(self._reward_function, batch)
 
     def process_id(self) -> int:
         """Id of this process; answers once the worker is warm."""
@@ -60,7 +62,7 @@ def create_reward_workers(
 class RemoteScorer:
     """A ``RewardScorer`` that deals each batch evenly to reward workers, one call each. Picklable.
 
-    Its methods, and ``result`` of what it submits, raise RuntimeError when a worker is lost for good or
+    Its methods, and ``result`` of what it submits, raise ``Unfinished`` when a worker is lost for good or
     does not answer, and the reward function's own exception when that raises.
     """
 

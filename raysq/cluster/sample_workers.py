@@ -23,7 +23,8 @@ from torch import Tensor
 
 from raysq.algorithms import Algorithm, Networks
 from raysq.algorithms.moment import Moment
-from raysq.cluster.workers import collect, create_workers
+from raysq.cluster.workers import collect, create_workers, less_memory
+from raysq.memory import lack_of_memory_told
 from raysq.models import EncoderDecoder
 from raysq.rewards import LocalScorer
 from raysq.rewards.base import RewardFunction
@@ -81,10 +82,11 @@ class SampleWorker:
                 found.algorithm, found.networks(), self._scorer.reward_function, self._scorer
             )
             self._word_counts, self._known = found.word_counts, origin[0]
-        part = replace(with_tensors(batch), word_counts=self._word_counts)
-        samples, pending = self._source.draw(part, moment)
-        samples = replace(samples, memory=None)  # of a copy of the policy, without the learner's graph
-        return with_arrays(samples), None if pending is None else with_arrays(pending.result())
+        with lack_of_memory_told("in a sample worker", less_memory("sample")):
+            part = replace(with_tensors(batch), word_counts=self._word_counts)
+            samples, pending = self._source.draw(part, moment)
+            samples = replace(samples, memory=None)  # of a copy of the policy, without the learner's graph
+            return with_arrays(samples), None if pending is None else with_arrays(pending.result())
 
     def process_id(self) -> int:
         """Id of this process; answers once the worker is warm."""
@@ -110,8 +112,8 @@ def wait_for(workers: Sequence[Any], timeout_seconds: float = 600.0) -> None:
 class RemoteSource:
     """A ``SampleSource`` that deals the parts to sample workers in turn, as soon as they can be drawn.
 
-    Its methods raise RuntimeError when a worker is lost for good or does not answer, and the exception of the
-    algorithm or the reward function when that raises.
+    Its methods raise ``Unfinished`` when a worker is lost for good or does not answer, and the exception of
+    the algorithm or the reward function when that raises.
 
     Args:
         algorithm: that ``drawn_by_workers``.

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
-from raysq.config import UserError
+from raysq.config import Unfinished, UserError
 
 MAX_RETRIES = 3
 """Times a call is repeated when its worker dies under it."""
@@ -43,12 +43,18 @@ def create_workers(kind: type, num_workers: int, *arguments: object, num_cpus: f
     return [remote_class.remote(*arguments) for _ in range(num_workers)]
 
 
+def less_memory(what: Literal["reward", "sample"]) -> str:
+    """What to lower where these workers have no memory."""
+    return f"lower --num-{what}-workers, or the batch size or num_samples of the stage"
+
+
 def collect(calls: list[Any], what: Literal["reward", "sample"], timeout_seconds: float) -> list[Any]:
     """Results of calls, in order; waits for them.
 
     Raises:
         UserError: a worker met a mistake of the user.
-        RuntimeError: a worker was lost for good or did not answer in time.
+        Unfinished: a worker was lost for good or did not answer in time; learners started again would meet
+            the same.
         Exception: what else the called function raised, with the worker's traceback.
     """
     try:
@@ -58,12 +64,14 @@ def collect(calls: list[Any], what: Literal["reward", "sample"], timeout_seconds
             raise error.cause from None
         raise
     except GetTimeoutError as error:
-        raise RuntimeError(
+        raise Unfinished(
             f"{what}s were not there after {timeout_seconds:g} s: a {what} worker hangs, or finds no node to "
-            "start on; see `ray status` and the worker's log, then start the command again to resume"
+            "start on; see `ray status` and the worker's log, then repeat the command to continue from the "
+            "last checkpoint"
         ) from error
     except RayError as error:
-        raise RuntimeError(
+        raise Unfinished(
             f"a {what} worker died, and again at each of {MAX_RETRIES} repetitions: see its log for what "
-            "kills it (often memory), then start the command again to resume"
+            f"kills it (often want of memory: {less_memory(what)}), then repeat the command to continue from "
+            "the last checkpoint"
         ) from error

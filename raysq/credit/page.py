@@ -16,6 +16,7 @@ from raysq.credit.records import (
     WordCredit,
 )
 from raysq.credit.style import STYLE
+from raysq.webpage import webpage
 
 CLIPPED = 97.0
 """Percentile of |what colours a token| from which colour is strongest: a few extremes would pale the rest."""
@@ -30,11 +31,7 @@ def page(record: CreditRecord) -> str:
     limit = float(np.percentile(np.abs([_shade(token) for token in tokens]), CLIPPED)) or 1.0
     title = f"Credit by token: {record.stage}"
     body = "\n".join([_head(record, title, limit), *(_sentence(s, limit) for s in record.sentences)])
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
-    )
+    return webpage(title, STYLE, f"\n{body}\n")
 
 
 def _shade(token: TokenCredit) -> float:
@@ -88,10 +85,10 @@ def _terms(record: CreditRecord) -> Iterator[tuple[str, str]]:
     )
     yield f"{POLICY}, H({POLICY})", "The policy's probability of the word, and its entropy there in nats."
     if record.critic is not None:
-        yield "Q", f"What the {record.critic}, which reads the reference, expects from the word on."
-    tau = record.settings.get("tau")
+        yield "Q", f"What the {escape(record.critic)}, which reads the reference, expects from the word on."
+    tau = escape(str(record.settings.get("tau")))
     if record.critic == "critic":
-        inside = tau if record.settings.get("future_entropy", True) else 0
+        inside = tau if record.settings.get("future_entropy", True) else "0"
         yield (
             "V",
             "What it expects before the word is chosen: "
@@ -109,7 +106,7 @@ def _terms(record: CreditRecord) -> Iterator[tuple[str, str]]:
 
 def _weight_terms(record: CreditRecord) -> Iterator[tuple[str, str]]:
     """The shares of what was drawn around the reference, and what they are."""
-    temperature = record.settings.get("temperature")
+    temperature = escape(str(record.settings.get("temperature")))
     yield (
         "trained",
         "Share of a sequence among the draws around the reference, by which RAML weighs it as a whole: "

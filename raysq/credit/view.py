@@ -23,7 +23,7 @@ from raysq.credit.records import SentenceCredit, SequenceCredit, TokenCredit, We
 from raysq.credit.sequences import Shown, as_samples, merged, of_policy, of_samples
 from raysq.credit.values import Values, best_words, chosen, entropy, values_of
 from raysq.data.batches import collate
-from raysq.data.shards import Split
+from raysq.data.split import Split
 from raysq.data.vocabulary import Vocabulary
 from raysq.rewards.base import pack
 from raysq.rewards.scoring import LocalScorer

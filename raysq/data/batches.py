@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysq.data.shards import Split
+from raysq.data.split import Split
 from raysq.types import EOS, PAD, Batch
 
 POOL_BATCHES = 20

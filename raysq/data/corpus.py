@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, Protocol, cast
 
 from raysq.config import Config, UserError
+from raysq.files import regular
 
 SplitName = Literal["train", "dev", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "dev", "test")
@@ -180,7 +181,10 @@ def decoded_lines(file: BinaryIO, name: str, max_bytes: int = MAX_LINE_BYTES) ->
     lines = iter(partial(file.readline, max_bytes + 1), b"")
     for number, raw in enumerate(lines, start=1):
         if len(raw.removesuffix(b"\n")) > max_bytes:
-            raise _over_long(name, number, raw, file, max_bytes)
+            raise UserError(
+                f"{name}: line {number} has more than {max_bytes:,} bytes: a line is a sentence, mend the "
+                "file or allow more with --max-line-bytes"
+            )
         yield _decode(raw, name, number)
 
 
@@ -271,7 +275,7 @@ def sha256_of(path: Path) -> str:
         UserError: the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}: check the path") from error
@@ -285,21 +289,10 @@ def _sides(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
 
 def _open(path: Path) -> BinaryIO:
     try:
+        regular(path)
         return cast("BinaryIO", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}: check the path") from error
-
-
-def _over_long(name: str, number: int, start: bytes, file: BinaryIO, max_bytes: int) -> UserError:
-    """What is wrong with a line that starts so, the file being read to the line's end."""
-    length = len(start)
-    while not start.endswith(b"\n") and (start := file.readline(BLOCK_BYTES)):
-        length += len(start)
-    length -= start.endswith(b"\n")
-    return UserError(
-        f"{name}: line {number} has {length:,} bytes, more than {max_bytes:,}: a line is a sentence, mend "
-        "the file or allow more with --max-line-bytes"
-    )
 
 
 def _decode(raw: bytes, name: str, number: int) -> str:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import lzma
 import os
 import shutil
-import tarfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import IO, cast
+from pathlib import Path, PurePosixPath
+from tarfile import TarFile, TarInfo
 from urllib.parse import urlsplit
 
 from raysq.claim import claim
 from raysq.config import UserError
+from raysq.data.archive import opened
 from raysq.data.corpus import BLOCK_BYTES, sha256_of
 from raysq.disk import full_disk_told
+from raysq.terminal import shown
 
 
 def fetch(url: str, sha256: str, folder: Path) -> Path:
@@ -59,12 +58,12 @@ def unpacked(archive: Path, folder: Path) -> Path:
     """The folder that a tar archive unpacks to; if it holds one folder and nothing else, that one.
 
     Args:
-        archive: plain or compressed; links and paths that lead out of the folder are refused.
+        archive: plain or compressed; links, special files and paths that lead out of the folder are refused.
         folder: where to unpack it, unless it was there already, one command at a time.
 
     Raises:
-        UserError: it is no archive, a damaged or an unsafe one, another command writes into the folder,
-            or its disk is full.
+        UserError: it is no archive, a damaged one, an unsafe one or one out of bounds, another command writes
+            into the folder, or its disk is full.
     """
     target = folder / f"{sha256_of(archive)[:16]}.unpacked"
     with _alone(folder):
@@ -72,9 +71,11 @@ def unpacked(archive: Path, folder: Path) -> Path:
             partial = target.with_name(f".{target.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)
             try:
-                with sound(archive), tarfile.open(archive) as tar:
-                    tar.extractall(partial, filter="data")
-                    while cast("IO[bytes]", tar.fileobj).read(BLOCK_BYTES):
+                partial.mkdir()
+                with opened(archive) as tar:
+                    for member in tar:
+                        _write_member(archive, tar, member, partial)
+                    while tar.fileobj is not None and tar.fileobj.read(BLOCK_BYTES):
                         pass  # to the end, where the checksum is
                 os.rename(partial, target)
             finally:
@@ -83,26 +84,23 @@ def unpacked(archive: Path, folder: Path) -> Path:
     return inside[0] if len(inside) == 1 and inside[0].is_dir() else target
 
 
-def is_archive(path: Path) -> bool:
-    """Whether a file is a tar archive, plain or compressed, by its name or by how it begins."""
-    if path.name.endswith((".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")):
-        return path.is_file()
+def _write_member(archive: Path, tar: TarFile, member: TarInfo, folder: Path) -> None:
+    """A file of an archive, its content alone: no mode, no owner. Raises UserError where it is none."""
+    if member.isdir():
+        return  # made with the first file in it
+    path = PurePosixPath(member.name)
+    remedy = "unpack what you trust of it yourself and give the folder"
+    if path.is_absolute() or ".." in path.parts:
+        raise UserError(f"{archive}: {shown(member.name)} leads out of the archive: {remedy}")
+    content = tar.extractfile(member) if member.isreg() and not member.issparse() else None
+    if content is None:
+        raise UserError(f"{archive}: {shown(member.name)} is a link or another special file: {remedy}")
     try:
-        return path.is_file() and tarfile.is_tarfile(path)
-    except (zlib.error, lzma.LZMAError, EOFError, OSError):  # it is damaged, or cannot be read
-        return False
-
-
-@contextmanager
-def sound(archive: Path) -> Iterator[None]:
-    """Raises UserError instead of what reading a damaged tar archive raises, of whichever compression."""
-    try:
-        yield
-    except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the disk; gzip and bz2 give none
-            raise
-        why = str(error).partition("\n")[0]
-        raise UserError(f"{archive} is no sound tar archive ({why}): fetch or make it again") from error
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        with content, (folder / path).open("wb") as file:
+            shutil.copyfileobj(content, file)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError, ValueError) as error:
+        raise UserError(f"{archive}: {shown(member.name)} cannot be a file ({error}): {remedy}") from error
 
 
 def check(path: Path, sha256: str) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
-from raysq.config import Config, UserError
+from raysq.config import Config, UserError, first_defect
 from raysq.data.corpus import DropReason, Fingerprint, SplitName
+from raysq.files import regular
 
 FORMAT = 1
 """Raised when a folder written before can no longer be read."""
@@ -42,6 +43,12 @@ class FeatureRecord(Config):
     """[F] over the training images."""
     deviation: tuple[float, ...]
     """[F] standard deviation over the training images; 1 where they do not differ."""
+
+    @model_validator(mode="after")
+    def _as_many(self) -> FeatureRecord:
+        if not len(self.mean) == len(self.deviation) == self.size:
+            raise ValueError("mean and deviation must have as many numbers as size says")
+        return self
 
 
 class SplitRecord(Config):
@@ -100,15 +107,18 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        text = path.read_text(encoding="utf-8")
+        content = regular(path).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
             f"{folder} holds no prepared data: python workflows/prepare.py --task TASK --output-dir {folder}"
         ) from error
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}: {prepare_again(folder)}") from error
     try:
-        manifest = Manifest.model_validate_json(text)
+        manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
-        raise UserError(f"{path} is no manifest of this version: {prepare_again(folder)}") from error
+        what = first_defect(error)
+        raise UserError(f"{path} is no manifest of this version ({what}): {prepare_again(folder)}") from error
     if manifest.format != FORMAT:
         raise UserError(f"{path} has format {manifest.format}, not {FORMAT}: {prepare_again(folder)}")
     return manifest

@@ -139,7 +139,8 @@ def _write(
     tallies = _spool(folder, settings, text, on_lines, features)
     for split in SPLITS:
         if tallies[split].kept == 0:
-            raise UserError(f"{split} has no pair left: {_REMEDIES[split]}")
+            name = inputs[f"{split}.source"].name
+            raise UserError(f"{split} has no pair left (of {name}): {_REMEDIES[split]}")
     source_counts, target_counts = tallies["train"].counts
     vocabularies = {"target": Vocabulary.build(target_counts, settings.min_count)}
     if features is None:
@@ -194,6 +195,8 @@ def _record(store: FeatureStore, training_images: Iterable[str]) -> FeatureRecor
     for part in np.array_split(rows, len(rows) // IMAGES_AT_ONCE + 1):
         features = store.read(part).astype(np.float64)
         sums += features.sum(0), (features**2).sum(0)
+    if not np.isfinite(sums).all():
+        raise UserError(f"{store.folder} holds features that are no numbers: extract them again")
     mean, square = sums / len(rows)
     deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
     return FeatureRecord(

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from raysq.config import Config, UserError
+from raysq.config import Config, UserError, first_defect
 from raysq.data.corpus import MAX_LINE_BYTES, SPLITS
-from raysq.data.manifest import Manifest
+from raysq.data.manifest import MANIFEST, Manifest
 
 TaskName = Literal[
     "demo",
@@ -208,8 +208,7 @@ def settings_of(manifest: Manifest) -> TextSettings:
     try:
         return TextSettings.model_validate(manifest.settings)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        what = f"{MANIFEST}: settings.{first_defect(error)}"
         raise UserError(f"the data was prepared by another version ({what}): prepare it again") from error
 
 

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import chain, islice
 from typing import Literal
@@ -88,15 +89,29 @@ def tokenised(
 
 
 def _submitted(pool: ProcessPoolExecutor, settings: TextSettings, part: Pairs) -> Future[Pairs]:
-    """A part on its way to a worker, which may be started for it.
-
-    A worker inherits that interruptions are blocked: Ctrl-C is for this process, which ends its workers.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    """A part on its way to a worker, which may be started for it."""
+    with _uninterrupted():
         return pool.submit(_words, settings, part)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """SIGINT and SIGTERM wait for the end of the block: a worker started by halves dies of a traceback.
+
+    A worker inherits that they are blocked; blocking alone does not do here, as other threads take them.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    waiting: list[int] = []
+    handlers = [signal.signal(number, lambda number, frame: waiting.append(number)) for number in numbers]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if waiting:
+            signal.raise_signal(waiting[0])
 
 
 def _words(settings: TextSettings, lines: Pairs) -> Pairs:

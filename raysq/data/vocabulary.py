@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from raysq.config import UserError
+from raysq.files import regular, write_lines
 from raysq.types import SPECIALS, UNK
 
 
@@ -37,7 +38,8 @@ class Vocabulary:
             raise ValueError(f"{malformed[0]!r} is no word: a word is not empty and holds no white space")
         ids = {word: i for i, word in enumerate(ordinary, start=len(SPECIALS))}
         if len(ids) < len(ordinary) or not ids.keys().isdisjoint(SPECIALS):
-            raise ValueError("a word occurs twice in the vocabulary")
+            twice = next(word for word, count in Counter(self.words).items() if count > 1)
+            raise ValueError(f"{twice!r} occurs twice in the vocabulary")
         object.__setattr__(self, "_ids", ids)
 
     @classmethod
@@ -71,9 +73,7 @@ class Vocabulary:
 
     def save(self, path: Path) -> None:
         """Write one word per line, the id being the line number from 0; aside first, then renamed."""
-        partial = path.with_name(f"{path.name}.partial")
-        partial.write_bytes(self._text())
-        os.replace(partial, path)
+        write_lines(path, self.words)
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
@@ -84,7 +84,7 @@ class Vocabulary:
         """
         try:
             # Split at \n alone: read_text() would also take \r, which `save` never writes.
-            return cls(tuple(path.read_bytes().decode().removesuffix("\n").split("\n")))
+            return cls(tuple(regular(path).read_bytes().decode().removesuffix("\n").split("\n")))
         except (OSError, ValueError) as error:
             raise UserError(f"{path} is no vocabulary ({error}): prepare the data again") from error
 

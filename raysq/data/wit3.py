@@ -21,7 +21,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,8 +28,8 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from raysq.config import UserError
+from raysq.data.archive import opened
 from raysq.data.corpus import MAX_LINE_BYTES, Fingerprint, SplitName, decoded_lines
-from raysq.data.download import sound
 
 TEDX = "TEDX.dev2012"
 TEST_SETS = ("TED.dev2010", TEDX, "TED.tst2010", "TED.tst2011", "TED.tst2012")
@@ -196,7 +195,7 @@ def _member(archive: Path, name: str) -> Iterator[BinaryIO]:
                     yield file
                 return
         else:
-            with sound(archive), tarfile.open(archive) as tar:
+            with opened(archive) as tar:
                 for member in tar:
                     if member.isfile() and PurePosixPath(member.name).name == name:
                         yield cast("BinaryIO", tar.extractfile(member))

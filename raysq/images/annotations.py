@@ -13,6 +13,7 @@ import contextlib
 import gzip
 import hashlib
 import io
+import lzma
 import re
 import unicodedata
 import zlib
@@ -20,13 +21,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NotRequired, TypeVar
+from typing import NotRequired, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from raysq.config import UserError
+from raysq.config import UserError, first_defect
+from raysq.data.archive import decompressed
 from raysq.data.corpus import SPLITS, Fingerprint, SplitName
+from raysq.files import regular
 from raysq.options import alternatives
 from raysq.terminal import shown
 
@@ -298,24 +301,17 @@ def read_json(path: Path, form: type[T], format_name: str) -> T:
         UserError: it cannot be read or is of another form; names the first place that is.
     """
     try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix == ".gz" else data
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        with decompressed(regular(path)) as file:
+            data = b"".join(iter(file.read, b""))
+    except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
         raise UserError(f"{path} is a damaged .gz ({error}): fetch or compress it again") from error
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}: check the path") from error
     try:
         return TypeAdapter(form).validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place, said = _json_place(first["loc"]), first["msg"].partition(":")
-        what = f"no JSON ({said[2].strip()})" if first["type"] == "json_invalid" else f"{place}: {said[0]}"
+        what = first_defect(error)
         raise UserError(f"{path} is not in {format_name}: {what}: mend or fetch it again") from error
-
-
-def _json_place(path: tuple[Any, ...]) -> str:
-    """``images[3].split``."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
 
 
 def _sha256(lines: Iterable[str]) -> str:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -28,7 +29,7 @@ from transformers import ConvNextImageProcessorPil
 
 from raysq.config import UserError, digest
 from raysq.disk import full_disk_told
-from raysq.files import sync_folder
+from raysq.files import regular, sync
 from raysq.images.convnet import ConvNet, ConvNetConfig
 from raysq.images.settings import ClassifierSettings
 
@@ -276,7 +277,7 @@ def _save_state(
     with aside.open("rb") as file:
         os.fsync(file.fileno())
     aside.replace(path)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def _restored(
@@ -290,22 +291,36 @@ def _restored(
         return Progress()
     remedy = f"remove {path.parent} to train afresh"
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(regular(path), framework="pt") as file:
             metadata: Mapping[str, str] = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except Exception as error:  # of a Rust library
+        if metadata["identity"] != identity:
+            raise UserError(
+                f"{path} is of a run with other settings or images: give another --output-dir, or {remedy}"
+            )
+        network.load_state_dict(_below("network.", tensors))
+        _restore_optimizer(optimizer, _below("optimizer.", tensors))
+        rows = TypeAdapter(list[tuple[int, float, float, float]]).validate_json(metadata["epochs"])
+        return Progress([Epoch(*row) for row in rows])
+    except UserError:
+        raise
+    except Exception as error:  # of a Rust library and of torch
         raise UserError(f"{path} is damaged ({error}): {remedy}") from error
-    if metadata["identity"] != identity:
-        raise UserError(
-            f"{path} is of a run with other settings or images: give another --output-dir, or {remedy}"
-        )
-    network.load_state_dict(_below("network.", tensors))
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Raises ValueError where a tensor is not of its parameter's shape."""
     state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _below("optimizer.", tensors).items():
+    for name, tensor in tensors.items():
         number, _, key = name.partition(".")
         state.setdefault(int(number), {})[key] = tensor
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-    return Progress([Epoch(*row) for row in json.loads(metadata["epochs"])])
+    for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+        of_parameter = optimizer.state[parameter]
+        shapes = {key: tensor.shape for key, tensor in of_parameter.items()}
+        whole = dict.fromkeys(("exp_avg", "exp_avg_sq"), parameter.shape)
+        if shapes != {"step": torch.Size(), **whole}:
+            raise ValueError(f"the optimiser's tensors are {shapes}")
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

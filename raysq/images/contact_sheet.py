@@ -10,6 +10,8 @@ from html import escape
 
 from PIL import Image
 
+from raysq.webpage import webpage
+
 SIDE = 256
 """Longest side of a picture in the page; a larger one is made smaller [pixels]."""
 _QUALITY = 90
@@ -69,13 +71,11 @@ def contact_sheet(
     told = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{score:.1f}</dd></div>" for name, score in scores.items()
     )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>"
+    return webpage(
+        title,
+        _STYLE,
         f'<header><h1>{escape(title)}</h1><div class="facts">{escape(" · ".join(facts))}</div>'
-        f'<dl class="scores">{told}</dl></header>\n<main>\n'
-        f"{''.join(map(_figure, entries))}</main></body></html>\n"
+        f'<dl class="scores">{told}</dl></header>\n<main>\n{"".join(map(_figure, entries))}</main>',
     )
 
 
@@ -92,7 +92,7 @@ def _figure(entry: Entry) -> str:
     references = "".join(f"<li>{escape(text)}</li>" for text in entry.references)
     log_prob = f"{entry.log_prob:.2f}".replace("-", "−")
     return (
-        f'<figure><img src="{entry.picture}" alt="{escape(entry.caption)}"><figcaption>'
+        f'<figure><img src="{escape(entry.picture)}" alt="{escape(entry.caption)}"><figcaption>'
         f'<p class="caption">{escape(entry.caption)}</p>'
         f'<div class="name"><span>{escape(entry.name)}</span>'
         f"<span>log p = {log_prob}</span></div>"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoImageProcessor, PretrainedConfig, ResNetModel
 from transformers.utils import logging as transformers_logging
 
-from raysq.config import UserError
+from raysq.config import UserError, digest
 from raysq.images.convnet import ConvNet
 from raysq.images.settings import smallest_side
 from raysq.images.store import EncoderRecord
 from raysq.options import alternatives
 
-FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
+CONFIG, PROCESSOR, TENSORS = "config.json", "preprocessor_config.json", "model.safetensors"
+FILES = (CONFIG, PROCESSOR, TENSORS)
 """What a folder of weights holds; nothing in them is code."""
+MAX_SIDE = 2048
+"""No network sees larger images: a number in a file may ask for any size [pixels]."""
 NETWORKS = {"resnet": ResNetModel, "raysq-convnet": ConvNet}
 """By the model type in config.json."""
 ARCHITECTURE = {
@@ -65,6 +70,7 @@ PREPROCESSING = (
     "pad_size",
 )
 """Settings of an image processor that say what it does to an image; which kind it is says in what order."""
+_SIZES = ("size", "crop_size", "pad_size")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -94,7 +100,13 @@ class ImageEncoder:
         if image_size is not None:
             _resize(network.config, processor, image_size)
         network.eval().requires_grad_(False).to(device)
-        return cls(_record(weights, network, processor), network, processor, torch.device(device))
+        with _readable(weights, PROCESSOR):
+            encoder = cls(_record(weights, network, processor), network, processor, torch.device(device))
+            pixels = encoder.pixels_of_black()
+        with _readable(weights, TENSORS):
+            if not np.isfinite(encoder.features([pixels])).all():
+                raise ValueError("a black image has infinite features")
+        return encoder
 
     def pixels(self, image: Image.Image) -> NDArray[np.float32]:
         """What the network sees of an RGB image. [3 S S]"""
@@ -114,6 +126,34 @@ class ImageEncoder:
         with torch.inference_mode(), exact:
             pooled: Tensor = self.network(pixel_values=batch).pooler_output
         return pooled.flatten(1).cpu().numpy()
+
+    def pixels_of_black(self) -> NDArray[np.float32]:
+        """What the network sees of a black image, to try the settings of the processor.
+
+        Raises ValueError, or what transformers does, where they let no image through.
+        """
+        sides = [side for name in _SIZES for side in dict(getattr(self.processor, name, None) or {}).values()]
+        if not all(side is None or 1 <= side <= MAX_SIDE for side in sides):
+            raise ValueError(f"image sides of {sides} pixels, not of 1 to {MAX_SIDE}")
+        pixels = self.pixels(Image.new("RGB", (64, 64)))
+        if not np.isfinite(pixels).all():
+            raise ValueError("a black image has infinite pixels")
+        digest(self.record.preprocessing)  # numbers that JSON has not
+        return pixels
+
+
+@contextmanager
+def _readable(weights: str, name: str) -> Iterator[None]:
+    """Raises UserError, which names the file, in place of what others' readers of it raise."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # the readers of three files have exceptions of their own
+        raise UserError(
+            f"--weights {weights}: {name} cannot be read ({error or type(error).__name__}): fetch or make "
+            "them again"
+        ) from error
 
 
 def quiet_transformers() -> None:
@@ -149,9 +189,11 @@ def _read(folder: Path, weights: str) -> tuple[Any, Any]:
     for name in FILES:
         if not (folder / name).is_file():
             raise UserError(f"--weights {weights} lacks {name}: give a folder that save_pretrained wrote")
-    try:
+    with _readable(weights, TENSORS), safe_open(folder / TENSORS, framework="pt"):
+        pass  # its header is whole, so that what is wrong further on is wrong with the settings
+    with _readable(weights, CONFIG):
         kind = PretrainedConfig.get_config_dict(folder)[0].get("model_type")
-        if kind not in NETWORKS:
+        if kind not in tuple(NETWORKS):
             raise UserError(
                 f"--weights {weights} is a {kind}, not {alternatives(NETWORKS)}: give a ResNet's weights, or "
                 "what train_image_encoder.py wrote"
@@ -163,11 +205,10 @@ def _read(folder: Path, weights: str) -> tuple[Any, Any]:
             output_loading_info=True,
             dtype=torch.float32,  # as images come, whatever the weights are stored in
         )
-        processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
-    except UserError:
-        raise
-    except Exception as error:  # the readers of three files have exceptions of their own
-        raise UserError(f"--weights {weights} cannot be read ({error}): fetch or make them again") from error
+    with _readable(weights, PROCESSOR):
+        processor = AutoImageProcessor.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, backend="pil"
+        )
     # transformers would draw tensors that are not there at random
     lacking = [str(name) for name in (*loading["missing_keys"], *loading["mismatched_keys"])]
     if lacking:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from raysq.config import UserError, digest
 from raysq.images.pictures import BadImage, Pictures
-from raysq.images.store import EncoderRecord, FeatureStore, StoreWriter
+from raysq.images.store import EncoderRecord, FeatureStore
+from raysq.images.store_writer import StoreWriter
 from raysq.terminal import shown
 from raysq.workplace import publish
 

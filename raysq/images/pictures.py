@@ -5,12 +5,11 @@ An image goes by its file's name without folders: so annotations name it.
 
 from __future__ import annotations
 
-import gzip
 import io
+import math
 import os
-import tarfile
+import stat
 import warnings
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +19,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from raysq.config import UserError, digest
-from raysq.data.corpus import BLOCK_BYTES
-from raysq.data.download import sound
+from raysq.data.archive import decompressed, is_archive, is_compressed, opened, sound
 from raysq.disk import full_disk_told
 from raysq.terminal import shown
 
@@ -36,10 +34,6 @@ MAX_PIXELS = 50_000_000
 MAX_ELONGATION = 50
 """An image whose longer side is more times its shorter one is not decoded: with its shorter side scaled up to
 what a network sees, it would fill the memory."""
-MAX_EXPANSION = 200
-"""An archive that decompresses to more times its size holds no photographs."""
-MAX_MEMBERS = 10_000_000
-"""An archive of more files is refused."""
 NO_UTF8 = "its name is no UTF-8: rename it"
 """Why an image is left out: annotations and manifests could not name it."""
 ACCEPTED = "give a folder of images, a .tar or a .tar.gz"
@@ -76,10 +70,10 @@ class Pictures:
         """The images in a folder and the folders in it, or in an archive.
 
         Args:
-            place: folder, ``.tar`` or ``.tar.gz``. Links to files in a folder are followed; in an archive
-                links, and paths that lead out of it, are refused.
+            place: folder, or tar archive, plain or compressed. Links to files in a folder are followed; in an
+                archive links, and paths that lead out of it, are refused.
             scratch: where a compressed archive is decompressed to, unless it was before: members in the
-                middle of a gzip stream cannot be reached otherwise.
+                middle of it cannot be reached otherwise.
 
         Raises:
             UserError: there is nothing, something else, a damaged archive or one out of bounds, no image, or
@@ -88,7 +82,12 @@ class Pictures:
         if place.is_dir():
             found, refused = _in_folder(place)
         elif place.is_file():
-            tar = _decompressed(place, scratch) if _is_gzip(place) else place
+            if not is_archive(place):
+                raise UserError(
+                    f"{place} is no tar archive: {ACCEPTED} (unpack other archives; of a single image, its "
+                    "folder)"
+                )
+            tar = _decompressed(place, scratch) if is_compressed(place) else place
             found, refused = _in_tar(tar, place)
         else:
             what = "is no file or folder" if place.exists() else "does not exist"
@@ -190,7 +189,10 @@ def _in_folder(folder: Path) -> tuple[list[tuple[str, Place]], dict[str, str]]:
                 there = path.stat()
             except OSError as error:
                 raise UserError(f"{path}: {error.strerror}: mend or remove it") from error
-            found.append((name, Place(path.absolute(), 0, there.st_size, there.st_mtime_ns)))
+            if stat.S_ISREG(there.st_mode):
+                found.append((name, Place(path.absolute(), 0, there.st_size, there.st_mtime_ns)))
+            else:
+                refused[str(path.relative_to(folder))] = "it is a pipe or another special file"
     return found, refused
 
 
@@ -198,11 +200,9 @@ def _in_tar(tar: Path, archive: Path) -> tuple[list[tuple[str, Place]], dict[str
     """The images in a plain tar file, and why others are refused; ``archive`` is for messages."""
     found: list[tuple[str, Place]] = []
     refused: dict[str, str] = {}
-    with sound(archive), _opened(tar, archive) as members:
-        for number, member in enumerate(members, start=1):
+    with opened(tar, archive) as members:
+        for member in members:
             path = PurePosixPath(member.name)
-            if number > MAX_MEMBERS:
-                raise UserError(f"{archive} has more than {MAX_MEMBERS:,} members: divide it")
             if member.isdir() or not _is_image(path.name):
                 continue
             if path.is_absolute() or ".." in path.parts:
@@ -212,24 +212,9 @@ def _in_tar(tar: Path, archive: Path) -> tuple[list[tuple[str, Place]], dict[str
             elif _sayable(path.name) != path.name:
                 refused[_sayable(member.name)] = NO_UTF8
             else:
-                changed = round(member.mtime * 1e9)
+                changed = round(member.mtime * 1e9) if math.isfinite(member.mtime * 1e9) else 0
                 found.append((path.name, Place(tar.absolute(), member.offset_data, member.size, changed)))
     return found, refused
-
-
-def _opened(tar: Path, archive: Path) -> tarfile.TarFile:
-    """Raises UserError where not even the beginning is a tar archive's."""
-    try:
-        return tarfile.open(tar, "r:")
-    except tarfile.ReadError as error:
-        raise UserError(
-            f"{archive} is no tar archive: {ACCEPTED} (unpack other archives; of a single image, its folder)"
-        ) from error
-
-
-def _is_gzip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
 
 
 def _decompressed(archive: Path, scratch: Path) -> Path:
@@ -240,19 +225,15 @@ def _decompressed(archive: Path, scratch: Path) -> Path:
     if tar.exists():
         return tar
     aside = tar.with_suffix(".part")
-    most = MAX_EXPANSION * there.st_size
-    with full_disk_told(scratch), _gone_after_failure(aside), aside.open("wb") as file:
-        try:
-            with gzip.open(archive) as stream:
-                while block := stream.read(BLOCK_BYTES):
-                    if file.tell() + len(block) > most:
-                        raise UserError(
-                            f"{archive} decompresses to more than {MAX_EXPANSION} times its size, which "
-                            "photographs do not: unpack it yourself and give the folder"
-                        )
-                    file.write(block)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise UserError(f"{archive} is a damaged .gz ({error}): fetch or make it again") from error
+    with (
+        full_disk_told(scratch),
+        _gone_after_failure(aside),
+        sound(archive),
+        decompressed(archive) as content,
+        aside.open("wb") as file,
+    ):
+        while block := content.read():
+            file.write(block)
     aside.replace(tar)
     return tar
 

@@ -1,31 +1,27 @@
 """Features of images on the disk: shards of float32 rows, the images' names, and the manifest of both.
 
-A shard is a ``.npy`` file [n, F]. Shards are written one by one beside what will be the store, each with a
-record of its names that makes it count (`StoreWriter`); the manifest comes last and the folder then takes its
-name, so a folder with a manifest is whole.
+A shard is a ``.npy`` file [n, F]. The manifest is written last and the folder then takes its name, so a
+folder with a manifest is whole.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, field_validator
 
-from raysq.config import Config, UserError, digest
+from raysq.config import Config, UserError, digest, first_defect
 from raysq.data.corpus import sha256_of
-from raysq.files import replace_json
+from raysq.files import regular
 
 FORMAT = 1
 """Raised when a folder written before can no longer be read."""
 MANIFEST = "manifest.json"
-PLAN = "plan.json"
 
 
 class EncoderRecord(Config):
@@ -51,7 +47,7 @@ class EncoderRecord(Config):
 class ShardRecord(Config):
     """A shard."""
 
-    file: str
+    file: str = Field(pattern=r"^features-\d{5,9}\.npy$")
     """Its name."""
     bytes: int
     """Its size."""
@@ -79,13 +75,13 @@ class StoreManifest(Config):
     without_caption: tuple[str, ...]
     """Images that the annotations do not name, or with no caption; they were not looked at."""
 
-
-class _Written(Config):
-    """A shard that is on the disk, and what was left out of it."""
-
-    shard: ShardRecord
-    skipped: dict[str, str]
-    """Why other images of the shard have no features, by name."""
+    @field_validator("shards")
+    @classmethod
+    def _each_once(cls, shards: tuple[ShardRecord, ...]) -> tuple[ShardRecord, ...]:
+        for listed in ([shard.file for shard in shards], [name for shard in shards for name in shard.names]):
+            if len(set(listed)) < len(listed):
+                raise ValueError("must name every file and every image once")
+        return shards
 
 
 class FeatureStore:
@@ -196,120 +192,18 @@ class FeatureStore:
         return {name: row for row, name in enumerate(self.names)}
 
 
-class StoreWriter:
-    """Writes a store shard by shard, in any order; what was written before it was interrupted counts."""
-
-    def __init__(self, folder: Path, records: Path, plan: str, encoder: EncoderRecord) -> None:
-        """Open what is there.
-
-        Args:
-            folder: of the shards.
-            records: folder for what says which shards are whole, which are no part of the store.
-            plan: identity of what is extracted (`StoreManifest.plan`).
-            encoder: what computes the features.
-
-        Raises:
-            UserError: what is there was written to another plan.
-        """
-        self._folder, self._records, self._plan, self._encoder = folder, records, plan, encoder
-        if not (records / PLAN).exists():
-            replace_json(records / PLAN, plan)
-        elif (records / PLAN).read_text(encoding="utf-8") != f'"{plan}"':
-            raise UserError(
-                f"{records} holds the begun extraction of other images or of images that were written anew "
-                "since, or with other weights or settings: give another --output-dir, or remove it"
-            )
-        self._written = {
-            int(path.stem.removeprefix("features-")): _Written.model_validate_json(path.read_bytes())
-            for path in records.glob("features-*.json")
-        }
-
-    @property
-    def written(self) -> set[int]:
-        """Numbers of the shards that are there."""
-        return set(self._written)
-
-    @property
-    def skipped(self) -> dict[str, str]:
-        """Why images of these shards were left out, by name."""
-        return {name: why for one in self._written.values() for name, why in one.skipped.items()}
-
-    def write(
-        self, number: int, names: Sequence[str], features: NDArray[np.float32], skipped: Mapping[str, str]
-    ) -> None:
-        """Write a shard and then what makes it count.
-
-        Args:
-            number: its place among the shards.
-            names: images of the rows.
-            features: [n, F]
-            skipped: why other images of the shard were left out, by name.
-        """
-        stem = f"features-{number:05d}"
-        path = self._folder / f"{stem}.npy"
-        aside = path.with_suffix(".part")
-        with aside.open("wb") as file:
-            np.save(file, np.ascontiguousarray(features, np.dtype("<f4")))
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-        size = path.stat().st_size
-        shard = ShardRecord(file=path.name, bytes=size, sha256=sha256_of(path), names=tuple(names))
-        self._written[number] = _Written(shard=shard, skipped=dict(skipped))
-        replace_json(self._records / f"{stem}.json", self._written[number].model_dump())
-
-    def discard(self) -> None:
-        """Remove what was written, so that another extraction can begin."""
-        shards = [*self._records.glob("features-*.json"), *self._folder.glob("features-*")]
-        for path in (*shards, self._records / PLAN):  # a record without its plan would count for any
-            path.unlink()
-        self._written.clear()
-
-    def finish(self, skipped: Mapping[str, str], without_caption: Sequence[str]) -> None:
-        """Write the manifest.
-
-        Args:
-            skipped: why images that no shard was to hold have no features, by name.
-            without_caption: images that were not looked at.
-        """
-        in_order = [self._written[number] for number in sorted(self._written)]
-        shards = tuple(one.shard for one in in_order)
-        manifest = StoreManifest(
-            format=FORMAT,
-            digest=_content_digest(self._encoder, self._rows(shards)),
-            plan=self._plan,
-            encoder=self._encoder,
-            shards=shards,
-            skipped=dict(sorted((self.skipped | dict(skipped)).items())),
-            without_caption=tuple(sorted(without_caption)),
-        )
-        replace_json(self._folder / MANIFEST, manifest.model_dump(mode="json"))
-
-    def _rows(self, shards: Sequence[ShardRecord]) -> Iterator[tuple[str, bytes]]:
-        for shard in shards:
-            features = np.load(self._folder / shard.file)
-            yield from zip(shard.names, map(bytes, features), strict=True)
-
-
-def _content_digest(encoder: EncoderRecord, rows: Iterator[tuple[str, bytes]]) -> str:
-    found = hashlib.sha256(encoder.identity.encode())
-    for name, features in rows:
-        found.update(f"{name}\n".encode())
-        found.update(features)
-    return found.hexdigest()
-
-
 def _read_manifest(folder: Path) -> StoreManifest:
     path = folder / MANIFEST
     try:
-        manifest = StoreManifest.model_validate_json(path.read_bytes())
+        manifest = StoreManifest.model_validate_json(regular(path).read_bytes())
     except OSError as error:
         raise UserError(
             f"{folder} holds no image features ({error.strerror}): extract them, python "
             f"workflows/extract_features.py --images IMAGES --weights WEIGHTS --output-dir {folder}"
         ) from error
     except ValidationError as error:
-        raise UserError(f"{path} is no manifest of this version: {_extract_again(folder)}") from error
+        what = f"no manifest of this version ({first_defect(error)})"
+        raise UserError(f"{path} is {what}: {_extract_again(folder)}") from error
     if manifest.format != FORMAT:
         raise UserError(f"{path} has format {manifest.format}, not {FORMAT}: {_extract_again(folder)}")
     return manifest
@@ -322,8 +216,8 @@ def _first_byte(path: Path, rows: int, feature_size: int) -> int:
             np.lib.format.read_magic(file)
             shape, by_column, kind = np.lib.format.read_array_header_1_0(file)
             start = file.tell()
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}): {_extract_again(path.parent)}") from error
+    except Exception as error:  # numpy's parsers of the header, which have exceptions of their own
+        raise UserError(f"{path} is damaged, its header at least: {_extract_again(path.parent)}") from error
     if (shape, by_column, kind) != ((rows, feature_size), False, np.dtype("<f4")):
         raise UserError(f"{path} holds {kind} {shape}, not its features: {_extract_again(path.parent)}")
     return start

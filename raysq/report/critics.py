@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Any
 
 from raysq.report.formats import Cell, Column, Table
 from raysq.report.groups import Group, setting
@@ -29,7 +30,8 @@ def measured_noise(group: Group, when: str, *, own: bool) -> list[dict[str, floa
         own: of the algorithm's own terms, without the MLE that some mix in; otherwise of the whole loss.
     """
     found = [trial.judged.gradient_noise.get(when) for trial in group.finished if trial.judged]
-    return [noise.get("without_mle", noise) if own else noise for noise in found if noise]
+    measured: list[dict[str, Any]] = [noise for noise in found if noise]
+    return [noise.get("without_mle", noise) if own else noise for noise in measured]
 
 
 def calibration_table(results: SpaceResults, groups: Sequence[Group]) -> list[Table]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,10 @@ _LATEX = {
     "Δ": r"$\Delta$",
     "²": r"$^2$",
 }
+_MARKDOWN = str.maketrans({"|": r"\|", "<": "&lt;", "[": r"\[", "]": r"\]", "\r": " "})
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NUMBERS = re.compile(r"[-+]\d[\d.e]*( \.\. [-+]\d[\d.e]*)?")
+"""How a formula begins in a spreadsheet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +88,19 @@ def markdown(table: Table) -> str:
     def line(cells: Iterable[str]) -> str:
         return "| " + " | ".join(cells) + " |"
 
-    def escaped(text: str) -> str:
-        return text.replace("|", r"\|").replace("<", "&lt;")
-
     def shown(cell: Cell, column: Column) -> str:
-        return f"*{escaped(cell.text)}*" if column.theirs and cell.text != NONE else escaped(cell.text)
+        text = markdown_text(cell.text)
+        return f"*{text}*" if column.theirs and cell.text != NONE else text
 
     lines = [
-        f"**{table.caption}**",
+        f"**{markdown_text(table.caption)}**",
         "",
-        line(escaped(column.title) for column in table.columns),
+        line(markdown_text(column.title) for column in table.columns),
         line(["---"] + ["---:"] * (len(table.columns) - 1)),
         *(line(map(shown, row, table.columns)) for row in table.rows),
     ]
     for note in table.notes:
-        lines += ["", escaped(note)]
+        lines += ["", markdown_text(note)]
     return "\n".join(lines) + "\n"
 
 
@@ -105,8 +108,10 @@ def csv_text(table: Table) -> str:
     """Numbers in full, empty where there is none."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([column.title for column in table.columns])
-    writer.writerows([[c.text if c.value is None else c.value for c in row] for row in table.rows])
+    writer.writerow([_csv_value(column.title) for column in table.columns])
+    writer.writerows(
+        [[_csv_value(c.text if c.value is None else c.value) for c in row] for row in table.rows]
+    )
     return file.getvalue()
 
 
@@ -154,6 +159,21 @@ def html_table(table: Table) -> str:
         f'<div class="table"><table><caption>{e(table.caption)}</caption>'
         f"<thead><tr>{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>{notes}\n"
     )
+
+
+def markdown_text(text: str) -> str:
+    """Text in which no tag, link or picture begins, no cell and no line ends."""
+    return " ".join(text.translate(_MARKDOWN).split("\n"))
+
+
+def _csv_value(value: float | str) -> float | str:
+    """A value that no spreadsheet takes for a formula: text that begins like one gets an apostrophe.
+
+    Numbers and intervals (``+1.2 .. +3.4``) have no letters and compute nothing.
+    """
+    if isinstance(value, str) and value.startswith(_FORMULA) and not _NUMBERS.fullmatch(value):
+        return f"'{value}"
+    return value
 
 
 def _latex_text(text: str) -> str:

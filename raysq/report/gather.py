@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from raysq.config import UserError, as_typed
 from raysq.data.shards import Corpus
-from raysq.records import RESULT, STAGE
+from raysq.records import RESULT, STAGE, Record, StageResultRecord, first_reason, parse_record
 from raysq.report.rows import Evaluation, SpaceResults, StageRow, State, TrialRow, space_of
-from raysq.sweep.space import Space, trials
+from raysq.sweep.space import NAME, Space, trials
 from raysq.tracked import Tracked, TrackedRun
 
 _CURVES = ("bleu", "sample_bleu", "perplexity", "td_error")
@@ -23,6 +26,7 @@ _DIGITS = 7
 """Significant digits kept of a number: more than a metric means, and small files."""
 _INFINITE = 1e300
 """MLflow keeps infinities as the largest float."""
+_REMEDY = "repeat the sweep's command, which completes its runs, or leave it out with another --experiment"
 _STATES: dict[str, State] = {s: s for s in ("finished", "diverged", "failed", "stopped", "not run")}
 
 
@@ -39,7 +43,7 @@ def of_experiment(tracked: Tracked, data_dirs: Sequence[Path] = ()) -> list[Spac
     given = {corpus.digest: corpus for corpus in map(Corpus.load, data_dirs)}
     newest: dict[tuple[str, str], TrackedRun] = {}
     for run in tracked.runs("sweep"):
-        newest.setdefault((run.tags["raysq.sweep"], run.tags["raysq.task"]), run)
+        newest.setdefault((_tag(run, "raysq.sweep"), _tag(run, "raysq.task", NAME)), run)
     return [_sweep(tracked, run, given) for run in newest.values()]
 
 
@@ -154,6 +158,16 @@ def _sweep(tracked: Tracked, run: TrackedRun, given: Mapping[str, Corpus]) -> Sp
     return found
 
 
+class _StageRecord(Record):
+    """What is needed of a stage.json."""
+
+    remedy = _REMEDY
+
+    algorithm: str
+    identity: str
+    parents: dict[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class _Stage:
     """A stage's run, read."""
@@ -184,28 +198,32 @@ class _Reader:
             unended = judged.row.state
         text = self._tracked.text(ids[final], "hypotheses/test.txt") if judged else None
         return TrialRow(
-            arm=tags["raysq.arm"],
+            arm=_tag(run, "raysq.arm"),
             values=_tagged(tags, "raysq.axis."),
-            seed=int(tags["raysq.seed"]),
+            seed=int(_tag(run, "raysq.seed", r"\d{1,18}")),
             state=_STATES.get(tags.get("raysq.state", ""), unended),
             recipe=tags.get("raysq.recipe", ""),
-            data=tags.get("raysq.data", ""),
+            data=_tag(run, "raysq.data", r"\w*") if "raysq.data" in tags else "",
             configuration=tags.get("raysq.configuration", ""),
             started=run.started,
             final=final,
             dev=judged.scores["dev"] if judged else _scores(run.metrics, "dev_best/"),
             test=judged.scores["test"] if judged else _scores(run.metrics, "test_best/"),
-            stages=self._in_order([self._stage(run_id) for run_id in ids.values()]),
+            stages=self._in_order(run.id, [self._stage(run_id) for run_id in ids.values()]),
             hypotheses=None if text is None else text.removesuffix("\n").split("\n"),
         )
 
-    def _in_order(self, stages: Sequence[_Stage | None]) -> list[StageRow]:
+    def _in_order(self, trial_id: str, stages: Sequence[_Stage | None]) -> list[StageRow]:
         """Finished stages in the order of training, each with the names of those it came after."""
         known = {stage.identity: stage for stage in stages if stage is not None}
         graph = {key: [p for p in known[key].parents if p in known] for key in sorted(known)}
+        try:
+            order = list(TopologicalSorter(graph).static_order())
+        except CycleError as error:
+            raise UserError(f"the stages of run {trial_id} start from each other: {_REMEDY}") from error
         return [
             known[key].row.model_copy(update={"after": [known[p].row.name for p in graph[key]]})
-            for key in TopologicalSorter(graph).static_order()
+            for key in order
         ]
 
     def _stage(self, run_id: str) -> _Stage | None:
@@ -217,24 +235,32 @@ class _Reader:
     def _read_stage(self, run_id: str) -> _Stage | None:
         if not run_id or self._tracked.run(run_id) is None:
             return None
-        result, record = (self._tracked.json(run_id, name) for name in (RESULT, STAGE))
-        if result is None or record is None:
+        found, said = (self._tracked.text(run_id, name) for name in (RESULT, STAGE))
+        if found is None or said is None:
             return None
+        place = f"{RESULT} of run {run_id}"
+        result = parse_record(found, StageResultRecord, place, _REMEDY).model_dump()
+        record = parse_record(said, _StageRecord, f"{STAGE} of run {run_id}")
         row = {
-            **{name: result[name] for name in ("name", "state", "updates", "best_update", "seconds")},
-            "algorithm": record["algorithm"],
+            **{name: result.get(name) for name in ("name", "state", "updates", "best_update", "seconds")},
+            "algorithm": record.algorithm,
             "after": [],
             "stopped_by": result.get("stopped_by", ""),
-            "control": "like" in record["parents"],
+            "control": "like" in record.parents,
             "reward_calls": result.get("reward_calls"),
             "calibration": result["dev"].get("calibration", []),
             "gradient_noise": result.get("gradient_noise") or {},
         }
-        parents = [identity for role, identity in record["parents"].items() if role != "like"]
-        made = StageRow.model_validate(_rounded(row))
+        try:
+            made = StageRow.model_validate(_rounded(row))
+        except ValidationError as error:
+            raise UserError(
+                f"{place} is of another version of raysq ({first_reason(error)}): {_REMEDY}"
+            ) from error
+        parents = [identity for role, identity in record.parents.items() if role != "like"]
         row_with_curve = made.model_copy(update={"curve": self._curve(run_id)})
         scores = {split: _numbers(result[split]) for split in ("dev", "test")}
-        return _Stage(row_with_curve, record["identity"], parents, scores)
+        return _Stage(row_with_curve, record.identity, parents, scores)
 
     def _curve(self, run_id: str) -> list[Evaluation]:
         history = self._tracked.history(run_id, [*self._curves, "seconds", "reward_calls"])
@@ -267,6 +293,15 @@ def _references(found: SpaceResults, data_dir: str | None, given: Mapping[str, C
 def _test_references(corpus: Corpus) -> list[str]:
     split = corpus.splits["test"]
     return ["\t".join(split.reference_texts(i)) for i in range(len(split))]
+
+
+def _tag(run: TrackedRun, name: str, pattern: str = ".+") -> str:
+    """A tag that a run must have, of this form. Raises UserError."""
+    value = run.tags.get(name)
+    if value is None or not re.fullmatch(pattern, value):
+        said = "no such tag" if value is None else value
+        raise UserError(f"run {run.id}: tag {name} is not what raysq wrote ({said}): {_REMEDY}")
+    return value
 
 
 def _tagged(tags: Mapping[str, str], prefix: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from raysq.report.figures.style import VARIABLES, Drawing
 from raysq.report.formats import Table, html_table
 from raysq.report.section import Section
+from raysq.webpage import webpage
 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #ffffff; --ink: #1f2328; --muted: #6b7480; --line: #dde1e6;
@@ -52,12 +53,11 @@ def page(title: str, made: str, sections: Sequence[Section], papers: Sequence[Ta
     contents = "".join(f'<li><a href="#{e(name)}">{e(said)}</a></li>' for name, said in links)
     quoted = "".join(map(html_table, papers))
     rest = f'<section id="not-run"><h2>{e(links[-1][1])}</h2>{quoted}</section>' if papers else ""
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{e(title)}</title><style>{_STYLE}</style></head><body><main>\n"
-        f'<h1>{e(title)}</h1><p class="muted">{e(made)}</p><nav><ul>{contents}</ul></nav>\n'
-        f"{''.join(map(_section, sections))}{rest}</main></body></html>\n"
+    return webpage(
+        title,
+        _STYLE,
+        f'<main>\n<h1>{e(title)}</h1><p class="muted">{e(made)}</p><nav><ul>{contents}</ul></nav>\n'
+        f"{''.join(map(_section, sections))}{rest}</main>",
     )
 
 

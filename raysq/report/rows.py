@@ -24,16 +24,17 @@ from typing import Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from raysq.config import UserError, digest
-from raysq.files import replace_json
-from raysq.records import Record, read_record
-from raysq.sweep.space import Space
+from raysq.files import regular, replace_json
+from raysq.records import Record, first_reason, read_record
+from raysq.sweep.space import NAME, Space, trials
 
 State = Literal["finished", "diverged", "failed", "stopped", "unfinished", "not run"]
 """stopped: by a scheduler; unfinished: its sweep has not ended, or was killed."""
+Number = int | float | None
 REMEDY = "remove it and make the rows again: python workflows/report.py --experiment NAME"
 REFERENCES = "references"
-_BY_UPDATES = re.compile(r"all of \d+ updates done")
-"""``stopped_by`` of a stage that came to the end of its schedule."""
+MAX_TEXT_BYTES = 1 << 27  # of hypotheses or references, decompressed
+_BY_UPDATES = re.compile(r"all of \d+ updates done")  # ``stopped_by`` of a schedule's end
 
 
 class Evaluation(Record):
@@ -87,7 +88,7 @@ class StageRow(Record):
     curve: list[Evaluation] = Field(default_factory=list)
     calibration: list[Calibration] = Field(default_factory=list)
     """Empty: no critic, or not measured."""
-    gradient_noise: dict[str, Any] = Field(default_factory=dict)
+    gradient_noise: dict[str, dict[str, Number | dict[str, Number]] | None] = Field(default_factory=dict)
     """As the stage's result.json has it; empty: not measured."""
 
 
@@ -157,8 +158,8 @@ class SpaceRow(Record):
 
     space: dict[str, Any]
     """The space as data."""
-    task: str
-    data: str
+    task: str = Field(pattern=f"^{NAME}$")
+    data: str = Field(pattern=r"^\w*$")
     """Digest of the prepared data that its trials share; empty where there is none yet."""
 
 
@@ -203,21 +204,18 @@ class SpaceResults:
 
 
 def space_of(data: Mapping[str, Any], place: str) -> Space:
-    """A space out of its data.
-
-    Raises:
-        UserError: it is another version's, or has a mistake.
-    """
+    """A space out of its data. Raises UserError: it is another version's, or has a mistake."""
     try:
-        return TypeAdapter(Space).validate_python(data)
+        space = TypeAdapter(Space).validate_python(data)
+        trials(space)
     except UserError as error:
         raise UserError(f"{place}: {error}; then repeat the sweep's command") from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
         raise UserError(
-            f"the space in {place} is of another version of raysq "
-            f"({'.'.join(map(str, first['loc']))}: {first['msg']}): repeat the sweep's command"
+            f"the space in {place} is of another version of raysq ({first_reason(error)}): "
+            "repeat the sweep's command"
         ) from error
+    return space
 
 
 def write_rows(folder: Path, results: Sequence[SpaceResults], *, keep: bool = False) -> int:
@@ -343,6 +341,10 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        return gzip.decompress(path.read_bytes()).decode().removesuffix("\n").split("\n")
+        with gzip.open(regular(path)) as file:
+            content = file.read(MAX_TEXT_BYTES + 1)
+        if len(content) > MAX_TEXT_BYTES:
+            raise UserError(f"{path} decompresses to more than {MAX_TEXT_BYTES:,} bytes: {REMEDY}")
+        return content.decode().removesuffix("\n").split("\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged ({error}): {REMEDY}") from error

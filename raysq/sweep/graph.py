@@ -10,7 +10,7 @@ from typing import Any
 
 from raysq.config import UserError, digest, flatten
 from raysq.recipe import PlannedStage, Recipe, Stage, TrainingConfig
-from raysq.records import RESULT, STAGE, StageRecord, StageResultRecord, read_record
+from raysq.records import RESULT, STAGE, AccountRecord, TrainedRecord, read_record
 from raysq.sweep.space import Trial
 from raysq.training.samples import staleness
 
@@ -147,13 +147,13 @@ def known_rates(store: Path) -> dict[str, float]:
     seconds: dict[str, list[float]] = {}
     for path in sorted(store.glob(f"*/{RESULT}")):
         try:
-            record = read_record(path.with_name(STAGE), StageRecord).model_dump()
-            result = read_record(path, StageResultRecord).model_dump()
+            record = read_record(path.with_name(STAGE), TrainedRecord)
+            result = read_record(path, AccountRecord)
         except (FileNotFoundError, UserError):
             continue  # a damaged stage has no rate; whoever needs it says so
-        kind = cost_kind(record["algorithm"], record["settings"], record["network"], record["data"])
-        if result["updates"]:
-            seconds.setdefault(kind, []).append(result["seconds"] / result["updates"])
+        kind = cost_kind(record.algorithm, record.settings, flatten(record.network), record.data)
+        if result.updates:
+            seconds.setdefault(kind, []).append(result.seconds / result.updates)
     return {kind: median(found) for kind, found in seconds.items()}
 
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Literal
+
+from pydantic import RootModel
 
 from raysq.cluster.ready import Outcome
 from raysq.files import replace_json
-from raysq.records import RESULT
+from raysq.records import RESULT, Record, read_record
 from raysq.sweep.graph import Graph
 
 FILE = "outcomes.json"
+
+
+class OutcomesRecord(Record, RootModel[dict[str, tuple[Literal["diverged", "stopped"], str]]]):
+    """outcomes.json of a sweep's output folder: state and reason by the name of a stage's folder."""
+
+    remedy = "remove it and repeat the command, which tries those stages again"
 
 
 class Outcomes:
@@ -21,10 +29,11 @@ class Outcomes:
     """
 
     def __init__(self, output: Path, graph: Graph, scheduler: str) -> None:
+        """Read what an earlier command kept. Raises UserError where that is damaged."""
         self._path = output / FILE
-        self._kept: dict[str, list[str]] = {}
+        self._kept: dict[str, tuple[str, str]] = {}
         if self._path.exists():
-            self._kept = json.loads(self._path.read_bytes())
+            self._kept = dict(read_record(self._path, OutcomesRecord).root)
         lasting = {"diverged"} | ({"stopped"} if scheduler != "none" else set())
         self.ended: dict[Path, Outcome] = {}
         for node in graph.to_train:
@@ -40,7 +49,7 @@ class Outcomes:
         """A stage has ended."""
         self.ended[folder] = outcome
         if outcome.state in ("diverged", "stopped") and not (folder / RESULT).exists():
-            self._kept[folder.name] = [outcome.state, outcome.reason]
+            self._kept[folder.name] = (outcome.state, outcome.reason)
         else:
             self._kept.pop(folder.name, None)
         replace_json(self._path, self._kept)

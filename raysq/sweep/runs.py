@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,14 +12,24 @@ from raysq.cluster.ready import Outcome
 from raysq.config import Scalar, UserError, as_typed, flatten
 from raysq.data.shards import Corpus
 from raysq.files import replace_json
-from raysq.mlflow_runs import StageRuns, closing_scores, common_tags, finished
+from raysq.mlflow_runs import (
+    StageRuns,
+    closing_scores,
+    common_tags,
+    ended_at,
+    finished,
+    now,
+    source_tags,
+)
 from raysq.mlflow_views import view_tags
 from raysq.naming import group, run_name
+from raysq.outbox import Outbox
 from raysq.recipe import TrainingConfig
+from raysq.records import Record, read_record
 from raysq.sweep.graph import Graph, Node, TrialPlan
 from raysq.sweep.settings import TuneSettings
 from raysq.sweep.space import Space
-from raysq.tracking import Point, RunStatus, Tracker, source_tags, without_credentials
+from raysq.tracking import Point, RunStatus, Tracker, Update, without_credentials
 from raysq.training import journal
 from raysq.training.state import read_result
 
@@ -41,6 +50,17 @@ class _Run:
     """Whether it has all that will ever be known of a finished trial."""
 
 
+class RunsRecord(Record):
+    """runs.json of a sweep's output folder."""
+
+    remedy = "remove it and repeat the command, which opens new runs in MLflow"
+
+    of: dict[str, str]
+    """Space and task."""
+    store: dict[str, str]
+    runs: dict[str, _Run]
+
+
 class SweepRuns:
     """Runs of one sweep; the same command finds them again, finished ones too."""
 
@@ -49,7 +69,8 @@ class SweepRuns:
     ) -> None:
         self._tracker, self._space, self._settings = tracker, space, settings
         self._corpus, self._output = corpus, output
-        self._stages = StageRuns(tracker)
+        self.outbox = Outbox(tracker, output)
+        self._stages = StageRuns(tracker, self.outbox)
         self._of = {"space": space.name, "task": settings.task}
         self._store = {"uri": without_credentials(tracker.uri), "experiment": settings.experiment}
         self._runs: dict[str, _Run] = {}
@@ -60,17 +81,18 @@ class SweepRuns:
 
     def _restore(self, path: Path) -> None:
         """The runs of earlier commands. Raises UserError where the folder is another sweep's."""
-        noted = json.loads(path.read_bytes())
-        if noted["of"] != self._of:
+        noted = read_record(path, RunsRecord)
+        if noted.of != self._of:
             raise UserError(
-                f"--output-dir {path.parent} holds the sweep of space {noted['of']['space']} on task "
-                f"{noted['of']['task']}: give another"
+                f"--output-dir {path.parent} holds the sweep of space {noted.of.get('space')} on task "
+                f"{noted.of.get('task')} ({path.name}): give another"
             )
-        if noted["store"] == self._store:  # another store knows nothing of them
-            self._runs = {key: _Run(**run) for key, run in noted["runs"].items()}
+        if noted.store == self._store:  # another store knows nothing of them
+            self._runs = noted.runs
 
     def open(self, graph: Graph) -> None:
         """Open the sweep's run, those of its stages that are trained now, and those of its trials."""
+        self.outbox.flush()
         self._tracker.tag_experiment(view_tags())
         space, task = self._space, self._settings.task
         tags = {
@@ -88,8 +110,8 @@ class SweepRuns:
         self.sweep_id = self._opened("sweep", f"{space.name} {task}", tags, params, None)
         seeds = self._settings.seeds or space.seeds
         replace_json(self._output / SPACE, replace(space, seeds=seeds).as_data())
-        self._tracker.log_artifact(self.sweep_id, self._output / SPACE)
-        self._tracker.log_artifact(self.sweep_id, self._corpus.folder / "manifest.json")
+        for file in (self._output / SPACE, self._corpus.folder / "manifest.json"):
+            self.outbox.send(Update(self.sweep_id, file=file))
         for node in graph.to_train:
             config = self._without_credentials(node.config)
             tags = {**common_tags(config, node.recipe, self._corpus), "raysq.sweep": space.name}
@@ -131,7 +153,7 @@ class SweepRuns:
         """The run noted under a key, running again; a new one where MLflow does not have it."""
         run = self._runs.get(key)
         if run is not None and self._tracker.reopen(run.id):
-            self._tracker.set_tags(run.id, {"raysq.state": ""})  # an earlier command's may be "not run"
+            self.outbox.send(Update(run.id, tags={"raysq.state": ""}))  # an earlier one may be "not run"
         else:
             run = _Run(self._tracker.create_run(name, tags, params, parent_id))
             self._note(key, run)
@@ -145,48 +167,39 @@ class SweepRuns:
     def close_stage(self, graph: Graph, node: Node, outcome: Outcome) -> None:
         """End the run of a stage that has ended, and those of the trials that it was the last stage of."""
         status: RunStatus = "FAILED" if outcome.state == "failed" else "FINISHED"
-        judged = [graph.trials[place] for place in node.trials if graph.trials[place].judged is node.stage]
-        if not (
-            self._stages.end(node.stage, status)
-            and all(self._close_trial(t, outcome, status) for t in judged)
-        ):
-            _log.warning("MLflow does not have all of stage %s; the same command brings the rest", node.name)
+        self._stages.end(node.stage, status)
+        for plan in (graph.trials[place] for place in node.trials):
+            if plan.judged is node.stage:
+                self._close_trial(plan, outcome, status)
 
     def close(self, graph: Graph, outcomes: Sequence[Outcome], status: RunStatus) -> None:
-        """End every run that is open. Where MLflow is away the same command brings the rest.
+        """End every run that is open.
 
         ``outcomes``: of the trials; ``status``: of the sweep and of what it did not come to.
         """
         if not self.sweep_id:
             return  # nothing was opened
-        stages = [node.stage for node in graph.nodes.values()]
-        complete = (
-            all(self._stages.end(s, status) and (not finished(s) or self._stages.attach(s)) for s in stages)
-            and all(
-                self._close_trial(plan, outcome, status)
-                for plan, outcome in zip(graph.trials, outcomes, strict=True)
-            )
-            and self._tracker.finish(self.sweep_id, status)
-        )
-        if not complete:
-            _log.warning("MLflow does not have all of these runs; the same command brings the rest")
+        for node in graph.nodes.values():
+            self._stages.close(node.stage, status)
+        for plan, outcome in zip(graph.trials, outcomes, strict=True):
+            self._close_trial(plan, outcome, status)
+        self.outbox.send(Update(self.sweep_id, status=status, ended=now()))
+        if status != "FINISHED" and self.outbox.missing:  # else the end of the command says so
+            _log.warning("%s", self.outbox.missing)
 
-    def _close_trial(self, plan: TrialPlan, outcome: Outcome, status: RunStatus) -> bool:
-        run = self._runs.get(_key(plan))
-        if run is None or (run.complete and finished(plan.judged)):
-            return True  # never opened, or closed before
-        if finished(plan.judged):
-            points = _points(plan, self._space.metric, read_result(plan.judged.spec.folder))
-            if not self._tracker.log_results(run.id, points):
-                return False
-            done: RunStatus = "FINISHED"
-        else:
-            done = "FAILED" if status == "FINISHED" and outcome.state != "stopped" else status
+    def _close_trial(self, plan: TrialPlan, outcome: Outcome, status: RunStatus) -> None:
+        run, judged = self._runs.get(_key(plan)), plan.judged
+        if run is None or (run.complete and finished(judged)):
+            return  # never opened, or closed before
         tags = {"raysq.state": outcome.state, "raysq.reason": outcome.reason}
-        closed = self._tracker.finish(run.id, done, tags)
-        if closed and finished(plan.judged):
+        if not finished(judged):
+            done = "FAILED" if status == "FINISHED" and outcome.state != "stopped" else status
+            self.outbox.send(Update(run.id, tags=tags, status=done, ended=now()))
+            return
+        ended = ended_at(judged)
+        points = tuple(_points(plan, self._space.metric, read_result(judged.spec.folder), ended))
+        if self.outbox.send(Update(run.id, points, tags, status="FINISHED", ended=ended)):
             self._note(_key(plan), replace(run, complete=True))
-        return closed
 
     def run_ids(self, graph: Graph) -> list[str]:
         """Of the trials, in their order."""
@@ -202,13 +215,11 @@ def _key(plan: TrialPlan) -> str:
     return f"{plan.trial.said} {plan.judged.spec.folder.name}"
 
 
-def _points(plan: TrialPlan, metric: str, result: Mapping[str, Any]) -> list[Point]:
+def _points(plan: TrialPlan, metric: str, result: Mapping[str, Any], ended: int) -> list[Point]:
     """The judged stage's closing scores, and its dev scores by update: curves of trials can be compared."""
     shown = {f"dev/{name}" for name in (metric, *CURVES)}
-    closing = list(closing_scores(result))
-    now = closing[0].milliseconds if closing else 0
     numbers = [
-        Point(name, float(result[name]), result["updates"], now)
+        Point(name, float(result[name]), result["updates"], ended)
         for name in ("updates", "seconds", "reward_calls")
         if name in result
     ]
@@ -219,4 +230,4 @@ def _points(plan: TrialPlan, metric: str, result: Mapping[str, Any]) -> list[Poi
             if name in shown:  # a replay counts once
                 point = Point(name, value, record.step, int(record.time * 1000))
                 curves.setdefault((name, record.step), point)
-    return [*closing, *numbers, *curves.values()]
+    return [*closing_scores(result, ended), *numbers, *curves.values()]

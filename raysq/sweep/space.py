@@ -10,14 +10,18 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from raysq.config import Scalar, UserError, as_typed
 from raysq.metrics import NAMES
+from raysq.records import first_reason
 
 SCORES = {
     *NAMES,
@@ -36,6 +40,12 @@ SCORES = {
     "correlation",
 }
 """What evaluations of stages measure."""
+
+
+MAX_TRIALS = 100_000
+"""Of a space."""
+NAME = r"\w[\w.+ -]*"
+"""Names of spaces and of tasks, which name folders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +127,8 @@ class Space:
     """The same where text is scored by ROUGE."""
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(NAME, self.name):
+            raise UserError(f"tune space {self.name}: its name must fit a folder, as tau_2 does: mend it")
         labels = [arm.label for arm in self.arms]
         if not self.arms or not self.seeds or any("," in label for label in labels):
             raise UserError(f"tune space {self.name} needs arms, without commas in their labels, and seeds")
@@ -145,6 +157,18 @@ class Space:
     def as_data(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+    def check_types(self) -> None:
+        """Python lets a file write anything into a space. Raises UserError where it is not as annotated."""
+        try:
+            meant = TypeAdapter(Space).validate_python(self.as_data())
+        except ValidationError as error:
+            raise UserError(f"{first_reason(error)}: mend it") from error
+        except TypeError as error:  # what cannot be copied
+            raise UserError(f"it holds what is no data ({error}): mend it") from error
+        for name in (one.name for one in fields(self)):
+            if getattr(meant, name) != getattr(self, name):
+                raise UserError(f"{name}: must be {getattr(meant, name)}, not {getattr(self, name)}: mend it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,18 +207,20 @@ def trials(space: Space, seeds: Sequence[int] = (), num_samples: int = 1) -> lis
         num_samples: draws of every arm that has a range; each seed takes the same draws.
 
     Raises:
-        UserError: two trials would be the same.
+        UserError: two trials would be the same, or there are more than ``MAX_TRIALS``.
     """
-    found = [
+    every = (
         Trial(arm, seed, values)
         for arm in space.arms
         for seed in arm.seeds or tuple(seeds) or space.seeds
         for values in _points(space, arm, num_samples)
-    ]
-    names = [trial.said for trial in found]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"tune space {space.name} has {names.count(name)} trials {name}: give each once")
+    )
+    found = list(itertools.islice(every, MAX_TRIALS + 1))
+    if len(found) > MAX_TRIALS:
+        raise UserError(f"tune space {space.name} has more than {MAX_TRIALS:,} trials: give fewer values")
+    for name, count in Counter(trial.said for trial in found).items():
+        if count > 1:
+            raise UserError(f"tune space {space.name} has {count} trials {name}: give each once")
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from raysq.claim import claim
 from raysq.cluster.connection import connection
 from raysq.cluster.ready import Outcome, Work
 from raysq.cluster.tuning import Halving, Resources, train_stages
-from raysq.delivery import Delivery, Undelivered
+from raysq.delivery import Delivery
 from raysq.files import replace_json
+from raysq.mlflow_views import comparison_text
 from raysq.places import Places
 from raysq.recipe import PlannedStage, Recipe, Segment
 from raysq.records import RESULT
@@ -29,7 +31,7 @@ from raysq.sweep.settings import TuneSettings
 from raysq.sweep.show import Board, best_text, closing_table, forecast_table, forecast_text, wide
 from raysq.sweep.space import Space
 from raysq.terminal import terminal
-from raysq.tracking import RunStatus, Tracker, comparison_text
+from raysq.tracking import RunStatus, Tracker
 from raysq.training.job import job_of, workers_of
 from raysq.workflow import generated_data, given_data, try_proposals, version_of
 
@@ -77,8 +79,6 @@ class Trained:
     """Of the trials."""
     failed: bool
     """Whether a stage failed, or was not come to."""
-    undelivered: list[Undelivered]
-    """Metrics that MLflow did not take."""
 
 
 class Sweep:
@@ -108,9 +108,6 @@ class Sweep:
             done = list(rounds(runs))
         failed = any(trained.failed for trained in done)
         self._conclude(done, runs, failed=failed)
-        for trained in done:
-            for line in trained.undelivered:
-                print(f"warning: {line}")
         return FAILED if failed else 0
 
     def _grid(self, runs: SweepRuns) -> Iterator[Trained]:
@@ -149,11 +146,10 @@ class Sweep:
         ]
         graph = self._graph(trials, segments)  # what another command has finished since is reused
         known = Outcomes(self.places.output, graph, self.settings.scheduler)
-        undelivered: list[Undelivered] = []
         status: RunStatus = "FAILED"
         try:
             runs.open(graph)
-            undelivered = self._train(graph, known, runs)
+            self._train(graph, known, runs)
             status = "FINISHED"
         except KeyboardInterrupt as stop:
             status = "KILLED"
@@ -165,14 +161,14 @@ class Sweep:
             for held in claims:
                 held.close()
         failed = UNREACHED in outcomes or any(o.state == "failed" for o in known.ended.values())
-        return Trained(graph, outcomes, failed, undelivered)
+        return Trained(graph, outcomes, failed)
 
     def _graph(self, trials: Sequence[Configured], segments: Sequence[Segment]) -> Graph:
         version = version_of(self.first[0][2], self.places)
         return planned(trials, self.places.store, self.corpus.digest, version, segments)
 
-    def _train(self, graph: Graph, known: Outcomes, runs: SweepRuns) -> list[Undelivered]:
-        """Train what has not ended; gives the metrics that MLflow did not take."""
+    def _train(self, graph: Graph, known: Outcomes, runs: SweepRuns) -> None:
+        """Train what has not ended."""
         todo = [node for node in graph.to_train if node.folder not in known.ended]
         board = Board(terminal(quiet=self.settings.quiet), graph, self.corpus)
         delivery = Delivery(self.tracker, on_record=board.show)
@@ -202,8 +198,7 @@ class Sweep:
                 known.ended |= {node.folder: o for node, o in zip(todo, outcomes, strict=True)}
         finally:
             board.close()
-            undelivered = delivery.close()
-        return undelivered
+            runs.outbox.keep(delivery.close())
 
     def _works(self, graph: Graph, todo: Sequence[Node]) -> list[Work]:
         rates = known_rates(self.places.store)
@@ -268,3 +263,5 @@ class Sweep:
         print(f"results: {self.places.output / RESULT}")
         run_ids = [row["run_id"] for row in rows]
         print(comparison_text(self.tracker.uri, self.tracker.experiment_id, run_ids))
+        if runs.outbox.missing:
+            print(f"warning: {runs.outbox.missing}", file=sys.stderr)

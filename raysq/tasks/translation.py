@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from raysq.config import UserError
+from raysq.data.archive import is_archive
 from raysq.data.corpus import SPLITS, FileText, ParallelText, SplitName, TabbedText
-from raysq.data.download import check, fetch, is_archive, unpacked
+from raysq.data.download import check, fetch, unpacked
 from raysq.data.settings import PrepareSettings, is_url
 from raysq.data.wit3 import Wit3Text
 
@@ -53,7 +54,7 @@ def input_place(settings: PrepareSettings) -> Path:
     if is_url(place):
         return fetch(place, str(sha256), _downloads(settings))
     path = Path(place).expanduser()
-    if not path.exists():
+    if not (path.is_file() or path.is_dir()):
         raise UserError(f"--input {place}: no such file or folder: check the path")
     if sha256 is not None:
         check(path, sha256)

@@ -31,7 +31,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from raysq.config import UserError
-from raysq.files import sync_folder
+from raysq.files import parse_json, regular, sync
 
 FORMAT = "raysq-checkpoint"
 FORMAT_VERSION = 1
@@ -185,7 +185,7 @@ def _snapshot(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _frozen(state: Mapping[str, JSON]) -> str:
     """The state as JSON text; ``ValueError`` where reading it back would give something else."""
     _require_text_keys(state, "state")
-    return _canonical(state)
+    return json.dumps(state, sort_keys=True, allow_nan=False)
 
 
 def _require_text_keys(value: object, place: str) -> None:
@@ -212,7 +212,7 @@ def _write(folder: Path, step: int, tensors: dict[str, Tensor], state: str, best
         if path.exists():
             path.rename(folder / f"{_ASIDE}replaced-{path.name}")
         aside.rename(path)
-        sync_folder(folder)
+        sync(folder)
         _remove(folder / f"{_ASIDE}replaced-{path.name}")
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)  # gives its space back; the next writer removes it anyway
@@ -242,13 +242,13 @@ def _write_files(aside: Path, step: int, tensors: dict[str, Tensor], state: str,
         text.flush()
         os.fsync(text.fileno())
     shutil.copymode(aside / _STATE, aside / _TENSORS)  # safetensors makes it private to its owner
-    sync_folder(aside)
+    sync(aside)
 
 
 def _load(path: Path) -> Checkpoint:
     header = _load_header(path)
     try:
-        with (path / _TENSORS).open("rb") as file:
+        with regular(path / _TENSORS).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != header["tensors_sha256"]:
             raise _damaged(path, f"the digest of {_TENSORS} differs")
@@ -262,7 +262,7 @@ def _load(path: Path) -> Checkpoint:
 def _load_header(path: Path) -> dict:
     """``state.json``, checked; everything but the tensors."""
     try:
-        header = json.loads((path / _STATE).read_bytes())
+        header = parse_json(regular(path / _STATE).read_bytes())
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is no checkpoint: it has no {_STATE}; give a step-* folder") from error
     except ValueError as error:
@@ -276,6 +276,9 @@ def _load_header(path: Path) -> dict:
         )
     if header.pop("sha256", None) != _digest(header):
         raise _damaged(path, f"the digest of {_STATE} differs")
+    for name, kind in (("step", int), ("best", bool), ("tensors_sha256", str), ("state", dict)):
+        if not isinstance(header.get(name), kind):
+            raise _damaged(path, f"{_STATE} has no {name}")
     return header
 
 
@@ -325,12 +328,8 @@ def _remove(path: Path) -> None:
     shutil.rmtree(aside)
 
 
-def _canonical(value: object) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
 def _digest(header: Mapping[str, object]) -> str:
-    return hashlib.sha256(_canonical(header).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(header, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _damaged(path: Path, reason: str) -> CheckpointError:

@@ -16,6 +16,7 @@ from raysq.evaluation import Evaluator
 from raysq.recipe import PlannedStage, TrainingConfig
 from raysq.rewards.scoring import LocalScorer
 from raysq.rewards.settings import RewardSettings
+from raysq.training import memory
 from raysq.training.collective import Collective
 from raysq.training.samples import LocalSource, MakeSource, Sampling
 from raysq.training.spec import StageSpec
@@ -121,6 +122,16 @@ def run_job(
         Diverged: a stage diverged before it had anything to keep.
     """
     torch.set_num_threads(job.threads)
+    with memory.preparation():  # checkpoints too; updates and evaluations have remedies of their own
+        return _run_stages(job, make_source, collective, report)
+
+
+def _run_stages(
+    job: Job,
+    make_source: MakeSource,
+    collective: Collective,
+    report: Callable[[Mapping[str, float], Path], None],
+) -> list[dict[str, Any]]:
     corpus = Corpus.load(job.data_dir)
 
     def surroundings(spec: StageSpec) -> Surroundings:

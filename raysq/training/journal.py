@@ -17,18 +17,21 @@ import math
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
 from raysq.config import UserError
-from raysq.files import sync_folder
+from raysq.files import parse_json, regular, sync
 
 _METRIC_NAME = re.compile(r"[\w.\-]+(/[\w.\-]+)*", re.ASCII)
 """Names that MLflow takes: a slash groups, nothing else is special."""
 _BLOCK = 1 << 16
+_MOST, _LATEST = 1 << 63, 1 << 40
+"""Bounds of steps, and of times [s]: tracking stores have 64 bits for steps and for milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Journal:
             if (complete := end(path)) < path.stat().st_size:  # truncating would make a whole one younger
                 self._file.truncate(complete)
             if created:
-                sync_folder(path.parent)
+                sync(path.parent)
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -138,10 +141,10 @@ def read(path: Path, from_offset: int = 0, at_least: int | None = None) -> tuple
     ``at_least`` bounds the portion: reading stops at the first end of a line after that many bytes. A last
     line without its newline is still being written, or was cut short by a crash, and is left for later.
 
-    Raises ``FileNotFoundError`` for a journal not yet begun and ``UserError`` for a complete line that is no
-    record.
+    Raises ``FileNotFoundError`` for a journal not yet begun and ``UserError`` for one that cannot be read, or
+    has a complete line that is no record.
     """
-    with path.open("rb") as file:
+    with _opened(path) as file:
         file.seek(from_offset)
         content = file.read() if at_least is None else file.read(at_least) + file.readline()
     records: list[Record] = []
@@ -153,8 +156,8 @@ def read(path: Path, from_offset: int = 0, at_least: int | None = None) -> tuple
 
 
 def end(path: Path) -> int:
-    """Offset after the last complete line; 0 for an empty journal."""
-    with path.open("rb") as file:
+    """Offset after the last complete line; 0 for an empty journal. Raises as ``read``."""
+    with _opened(path) as file:
         position = file.seek(0, os.SEEK_END)
         while position > 0:
             start = max(0, position - _BLOCK)
@@ -166,6 +169,19 @@ def end(path: Path) -> int:
     return 0
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with regular(path).open("rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(
+            f"metrics journal {path} cannot be read ({error.strerror}): make it readable"
+        ) from error
+
+
 def _to_json(value: float) -> float | str:
     if math.isfinite(value):
         return value
@@ -174,10 +190,17 @@ def _to_json(value: float) -> float | str:
 
 def _parse(line: bytes, path: Path, offset: int) -> Record:
     try:
-        fields = json.loads(line)
+        fields = parse_json(line)
         metrics = {name: float(value) for name, value in fields["metrics"].items()}
-        return Record(int(fields["step"]), float(fields["time"]), metrics)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        record = Record(int(fields["step"]), float(fields["time"]), metrics)
+        if not (
+            0 <= record.step < _MOST
+            and 0 <= record.time < _LATEST
+            and all(map(_METRIC_NAME.fullmatch, metrics))
+        ):
+            raise ValueError("out of range")
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(
             f"metrics journal {path} is damaged at byte {offset}; move it away to go on without its metrics"
         ) from error
+    return record

@@ -20,7 +20,14 @@ class Verdict:
 
 
 def judge(
-    progress: Progress, algorithm: Algorithm, scoring: str, score: float, *, fresh: bool, bounded: bool
+    progress: Progress,
+    algorithm: Algorithm,
+    scoring: str,
+    score: float,
+    reward: float | None = None,
+    *,
+    fresh: bool,
+    bounded: bool,
 ) -> Verdict:
     """Take note of a dev score at ``progress.update``; changes ``progress``.
 
@@ -33,6 +40,7 @@ def judge(
         algorithm: says which way is up and when it is exhausted.
         scoring: how text is scored, ``decoding.scoring``.
         score: of the metric that the algorithm selects by.
+        reward: mean of the policy's samples, where it is sampled.
         fresh: the stage started from a fresh policy, whose first scores are noise: no collapse is seen.
         bounded: the stage has a given number of updates: nothing but divergence ends it sooner.
     """
@@ -58,6 +66,12 @@ def judge(
     if progress.collapsed >= 2:
         progress.diverged = True
         progress.stopped_by = f"dev {name} fell under half of its best ({progress.best_score:.2f}) twice"
+    if progress.first_reward is None:
+        progress.first_reward = reward
+    elif not fresh and reward is not None and reward < progress.first_reward / 10:
+        progress.diverged = True
+        first = f"{progress.first_reward:.2f}"
+        progress.stopped_by = f"dev sample_bleu is {reward:.2f}, under a tenth of its first ({first})"
     progress.evaluated = progress.update
     return Verdict(best, accepted)
 

@@ -16,21 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from raysq.algorithms.moment import Moment
 from raysq.config import NetworkConfig, UserError
-from raysq.data.batches import collate, epoch_batches
-from raysq.data.shards import Corpus, Split
+from raysq.data.shards import Corpus
 from raysq.disk import full_disk_told
 from raysq.evaluation import Evaluator
 from raysq.files import replace_json
 from raysq.records import RESULT
-from raysq.training import checkpoint
+from raysq.training import checkpoint, memory
 from raysq.training.closing import account, closing_scores
 from raysq.training.collective import Collective
 from raysq.training.journal import Journal
 from raysq.training.noise import gradient_noise
+from raysq.training.order import Order
 from raysq.training.samples import MakeSource
 from raysq.training.selection import judge
 from raysq.training.spec import StageSpec
@@ -42,6 +40,8 @@ log = logging.getLogger(__name__)
 
 LOG_EVERY = 20
 """Updates averaged in one line of the journal."""
+NAMED = 8
+"""Examples that the message of a divergence names; result.json has all of the batch."""
 CHECKPOINTS = "checkpoints"
 PREPARATION = "preparation"
 """Folder of a stage that holds the vocabularies and how its data was prepared: a model can leave with it."""
@@ -97,7 +97,6 @@ class _StageRun:
         self.spec, self.around = spec, surroundings
         self.journal, self.writer = journal, writer
         self.leads = surroundings.collective.rank == 0
-        self.split: Split = surroundings.corpus.splits["train"]
         algorithm = spec.algorithm
         self.networks = make_networks(
             surroundings.corpus,
@@ -114,11 +113,15 @@ class _StageRun:
         self.progress = Progress()
         vocabularies = surroundings.corpus.preparation.vocabulary_digests
         self.state = StageState(self.networks, self.step.optimizers, self.progress, vocabularies)
-        self.batches_per_epoch = len(self._batches_of(0))
-        self.evaluate_every = algorithm.evaluate_every or self.batches_per_epoch
+        self.order = Order(
+            surroundings.corpus.splits["train"],
+            algorithm.batch_size,
+            spec.seed,
+            surroundings.collective,
+            surroundings.gradient_accumulation,
+        )
+        self.evaluate_every = algorithm.evaluate_every or self.order.batches_per_epoch
         self.limit = self._limit()
-        self.epoch = -1
-        self.batches: list[np.ndarray] = []
         self.upcoming: deque[tuple[list[Batch], Moment]] = deque()
         saved = checkpoint.latest(spec.folder / CHECKPOINTS)
         if saved is not None:
@@ -136,7 +139,7 @@ class _StageRun:
         algorithm = self.spec.algorithm
         if self.spec.updates_of is not None:
             return int(read_result(self.spec.updates_of)["updates"])
-        most = algorithm.most_updates(self.batches_per_epoch)
+        most = algorithm.most_updates(self.order.batches_per_epoch)
         return min(most, self.spec.until or most)
 
     # -- the loop
@@ -147,22 +150,26 @@ class _StageRun:
             self._train()
         except Diverged as error:
             progress.diverged, progress.stopped_by = True, str(error)
+            self._name_batch(max(0, progress.update - self._evaluation_due()))
         if self.writer is not None:
             self.writer.wait()
         self.around.collective.wait(self.around.device)
-        return self._score_best()
+        with memory.evaluation(self.spec, self.around.evaluator.decoding):
+            return self._score_best()
 
     def _train(self) -> None:
         """Update until something ends the stage: ``progress.stopped_by``."""
-        progress = self.progress
+        progress, around = self.progress, self.around
         while not progress.stopped_by:
             if self._evaluation_due():
-                self._evaluate()
+                with memory.evaluation(self.spec, around.evaluator.decoding):
+                    self._evaluate()
             elif progress.update >= self.limit:
                 progress.stopped_by = f"all of {progress.update} updates done"
             else:
-                self._update()
-                if time.monotonic() - self.saved_at > self.around.checkpoint_seconds:
+                with memory.training(self.spec, around.gradient_accumulation):
+                    self._update()
+                if time.monotonic() - self.saved_at > around.checkpoint_seconds:
                     self._save(best=False)
 
     def _evaluation_due(self) -> bool:
@@ -201,24 +208,19 @@ class _StageRun:
         update = self.progress.update
         last = min(update + self.source.look_ahead(update), self._next_evaluation() - 1)
         for ahead in range(update + len(self.upcoming), last + 1):
-            epoch, index = divmod(ahead, self.batches_per_epoch)
-            if epoch != self.epoch:
-                self.epoch, self.batches = epoch, self._batches_of(epoch)
-            moment = Moment(self.spec.seed, self.spec.name, ahead, epoch, index, self.progress.decays)
-            parts = self._parts(self.batches[index])
+            parts, moment = self.order.parts(ahead), self._moment(ahead, self.progress.decays)
             self.source.announce(parts, moment)
             self.upcoming.append(([part.to(self.around.device) for part in parts], moment))
         return self.upcoming.popleft()
 
-    def _parts(self, example_ids: np.ndarray) -> list[Batch]:
-        """This learner's slice of a global batch, in as many parts as gradients are accumulated over."""
-        rank, world_size = self.around.collective.rank, self.around.collective.world_size
-        parts = max(1, min(self.around.gradient_accumulation, len(example_ids) // world_size))
-        return [collate(self.split, example_ids, rank * parts + k, world_size * parts) for k in range(parts)]
+    def _moment(self, update: int, decays: int) -> Moment:
+        return Moment(self.spec.seed, self.spec.name, update, *self.order.place(update), decays)
 
-    def _batches_of(self, epoch: int) -> list[np.ndarray]:
-        lengths = self.split.source_lengths, self.split.target_lengths
-        return epoch_batches(*lengths, self.spec.algorithm.batch_size, self.spec.seed, epoch)
+    def _name_batch(self, update: int) -> None:
+        """Say where the stage diverged: at an update, with the examples of its global batch."""
+        ids = self.progress.diverged_on = self.order.example_ids(update).tolist()
+        named = ", ".join(map(str, ids[:NAMED])) + (" ..." if len(ids) > NAMED else "")
+        self.progress.stopped_by += f" at update {update} (training examples {named})"
 
     def _log_window(self) -> None:
         """One journal line: metrics averaged over the updates since the last."""
@@ -234,7 +236,7 @@ class _StageRun:
         means["train/reward_wait_share"] = means["train/waited"] * updates / seconds
         for name in ("train/tokens", "train/seconds", "train/waited"):
             del means[name]
-        means["epoch"] = self.progress.update / self.batches_per_epoch
+        means["epoch"] = self.progress.update / self.order.batches_per_epoch
         self.journal.write(self.progress.update, means)
 
     # -- evaluation, decay and stopping
@@ -245,14 +247,20 @@ class _StageRun:
         scoring = self.around.evaluator.decoding.scoring
         self._log_window()
         scores = self._dev_scores()
+        name = algorithm.selection_by(scoring)[0]
+        if not math.isfinite(scores[name]):
+            raise Diverged(f"dev {name} is {scores[name]}")
         verdict = judge(
             progress,
             algorithm,
             scoring,
-            float(scores[algorithm.selection_by(scoring)[0]]),
+            float(scores[name]),
+            scores.get("sample_bleu") if "policy" in algorithm.trains else None,
             fresh=self.spec.policy_from is None,
             bounded=self.spec.updates_of is not None,
         )
+        if progress.diverged:
+            self._name_batch(progress.update - 1)
         if verdict.best:
             progress.best_decays = progress.decays
         if progress.update == 0:  # the actor that others may have started from, too
@@ -261,7 +269,7 @@ class _StageRun:
         numbers = {f"dev/{k}": v for k, v in scores.items() if isinstance(v, float)}
         assert progress.best_score is not None
         numbers["dev/best"] = progress.best_score
-        numbers["epoch"] = progress.update / self.batches_per_epoch
+        numbers["epoch"] = progress.update / self.order.batches_per_epoch
         numbers["seconds"], numbers["reward_calls"] = progress.seconds, progress.reward_calls
         if self.journal is not None:
             self.journal.write(progress.update, numbers)
@@ -315,7 +323,7 @@ class _StageRun:
             best = self._gradient_noise(progress.best_update, progress.best_decays)
             noise = {"first": progress.first_noise, "best": best}
         progress.seconds += time.monotonic() - started
-        result = account(self.spec.name, progress, self.batches_per_epoch)
+        result = account(self.spec.name, progress, self.order.batches_per_epoch)
         result |= {"gradient_noise": noise, **scores}
         if self.leads:
             replace_json(self.spec.folder / RESULT, result)
@@ -324,14 +332,13 @@ class _StageRun:
 
     def _gradient_noise(self, update: int, decays: int) -> dict[str, Any]:
         """Of the policy as it is, by the schedules of an update; on the first batch, whatever the update."""
-        epoch, index = divmod(update, self.batches_per_epoch)
         return gradient_noise(
             self.spec.algorithm,
             self.networks,
             self.around.evaluator.reward,
             self.around.collective,
-            [part.to(self.around.device) for part in self._parts(self._batches_of(0)[0])],
-            Moment(self.spec.seed, self.spec.name, update, epoch, index, decays),
+            [part.to(self.around.device) for part in self.order.parts(0)],
+            self._moment(update, decays),
         )
 
 

@@ -17,7 +17,7 @@ from raysq.algorithms.moment import seeded_generator
 from raysq.config import NetworkConfig, UserError
 from raysq.data.shards import Corpus, Preparation
 from raysq.models import Captioner, CriticForm, EncoderDecoder, Seq2Seq, StepBaseline
-from raysq.records import RESULT, StageResultRecord, read_record
+from raysq.records import RESULT, AccountRecord, read_record
 from raysq.training import checkpoint
 from raysq.training.samples import snapshots
 
@@ -44,6 +44,8 @@ class Progress:
     """Score of the last evaluation that was no failure, since the last decay."""
     collapsed: int = 0
     """Evaluations in a row under half of the best score."""
+    first_reward: float | None = None
+    """Mean reward of samples at the first evaluation, where the policy is sampled."""
     tokens: float = 0.0
     update_seconds: float = 0.0
     seconds: float = 0.0
@@ -56,6 +58,8 @@ class Progress:
     stopped_by: str = ""
     """What ended the updates, once something has."""
     diverged: bool = False
+    diverged_on: list[int] = field(default_factory=list)
+    """Positions in the training split of the batch that the stage diverged on, or after."""
     warnings: list[str] = field(default_factory=list)
     scores: list[list[float]] = field(default_factory=list)
     """[update, dev score] of every evaluation."""
@@ -65,7 +69,7 @@ class Progress:
     def begin_segment(self) -> None:
         """Go on in another folder: what is best, and what ends the stage, is seen anew."""
         self.evaluated = self.best_update = -1
-        self.best_score = self.accepted_score = None
+        self.best_score = self.accepted_score = self.first_reward = None
         self.best_evaluation = self.best_decays = self.collapsed = 0
         self.stopped_by, self.scores = "", []
 
@@ -187,7 +191,7 @@ def make_networks(
 
 def read_result(folder: Path) -> dict[str, Any]:
     """A finished stage's entry of result.json. Raises UserError where it is damaged."""
-    return read_record(folder / RESULT, StageResultRecord).model_dump()
+    return read_record(folder / RESULT, AccountRecord).model_dump()
 
 
 @dataclass(slots=True)

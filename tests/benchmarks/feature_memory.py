@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysq.config import UserError
-from raysq.images.store import EncoderRecord, FeatureStore, StoreWriter
+from raysq.images.store import EncoderRecord, FeatureStore
+from raysq.images.store_writer import StoreWriter
 
 IMAGES, FEATURES, PER_SHARD, BATCH = 123_287, 2_048, 512, 64
 LIMIT = 2**30

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import ray
 
-from raysq.cluster.connection import chosen_device, connection, shortage, stop
-from raysq.config import UserError, WorkflowConfig
+from raysq.cluster.connection import Room, chosen_device, connection, shortage, start, stop
+from raysq.config import Unfinished, UserError, WorkflowConfig
 from raysq.workflow import main
 from workflows.mle import RECIPE
 
@@ -87,6 +87,48 @@ def test_sigterm_is_ours_again_when_ray_has_ended(monkeypatch: pytest.MonkeyPatc
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**options: object) -> None:
+        raise Exception("The current node timed out during startup.\nAnd so on")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(
+        Unfinished, match=r"^Ray has not started on this machine \(The current node timed out"
+    ):
+        start()
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_a_cluster_that_has_lost_a_node_has_a_while_to_replace_it(
+    monkeypatch: pytest.MonkeyPatch, wait: bool
+) -> None:
+    now, there, said = [1000.0], {"CPU": 2.0}, []
+    monkeypatch.setattr(ray, "cluster_resources", lambda: there)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    room = Room(WorkflowConfig(num_learners=2, wait_for_resources=wait), "cpu", said.append)
+    line = "waiting for a node: --num-learners 2 needs 2 CPUs, what is left of the cluster has 1"
+
+    def check(time: float, cpus: float) -> list[str]:
+        now[0], there["CPU"] = time, cpus
+        said.clear()
+        room.check()
+        return list(said)
+
+    assert check(1000, 2) == []
+    assert check(1010, 1) == [line]
+    assert check(1060, 1) == []
+    assert check(1071, 1) == [line]
+    assert check(1309, 1) == [line]
+    assert check(1310, 2) == []  # replaced
+    assert check(1400, 1) == [line]  # the next one
+    assert check(1700, 1) == [line]
+    if wait:
+        assert check(9999, 1) == [line]
+    else:
+        with pytest.raises(Unfinished, match=f"^{line.partition(': ')[2]}: lower it, or add a node; repeat"):
+            check(1700.1, 1)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{port}", "http://127.0.0.1:{port}", "nowhere"])

@@ -89,7 +89,7 @@ def test_nothing_is_fetched_and_nothing_runs():
     text = page(record(token()))
     assert not re.search(r"https?:|//|url\(|@import|\bsrc=|\bhref=|<script|<link|\bon\w+=", text)
     assert {name for _, attributes in Reader(text).seen for name in attributes} == {
-        *("class", "style", "tabindex", "lang", "charset", "name", "content", "open")
+        *("class", "style", "tabindex", "lang", "charset", "name", "content", "open", "http-equiv")
     }
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from raysq.data.batches import collate, epoch_batches, evaluation_batches
-from raysq.data.shards import SCHEMA, Split
+from raysq.data.split import SCHEMA, Split
 from raysq.types import EOS
 
 SOURCES = [[4, 5], [6], [7, 8, 9], [], [4]]

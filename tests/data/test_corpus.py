@@ -1,21 +1,26 @@
 import gzip
+import io
 import itertools
 import os
 import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from raysq.config import UserError
 from raysq.data.corpus import (
     FileText,
     GeneratedText,
     TabbedText,
+    decoded_lines,
     drop_reason,
     moses_tokeniser,
     read_columns,
     read_lines,
     read_pairs,
+    sha256_of,
 )
 
 SHARED = Path(os.environ.get("RAYSQ_SHARED_DATA", Path(__file__).parents[2] / "../shared/data"))
@@ -69,9 +74,9 @@ def test_what_is_no_gz(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.de", "a.de.gz"])
 @pytest.mark.parametrize("end", [b"\n", b"", b"\nvier\n"])
-def test_over_long_line_names_file_line_and_length(tmp_path, name, end):
+def test_over_long_line_names_file_and_line(tmp_path, name, end):
     path = write(tmp_path / name, "eins\nzwölf\n".encode() + 2**21 * b"x" + end)
-    message = f"{path}: line 3 has 2,097,152 bytes, more than 6: a line is a sentence, mend the file or allow"
+    message = f"{path}: line 3 has more than 6 bytes: a line is a sentence, mend the file or allow"
     with pytest.raises(UserError, match=re.escape(message)):
         list(read_lines(path, max_bytes=6))
 
@@ -80,7 +85,7 @@ def test_line_may_be_just_as_long_as_allowed(tmp_path):
     path = write(tmp_path / "a.de", "zwölf\n\nzwölf".encode())
     assert list(read_lines(path, max_bytes=6)) == ["zwölf", "", "zwölf"]
     pairs = FileText({"dev": (path, path)}, max_line_bytes=5).pairs("dev")
-    with pytest.raises(UserError, match="line 1 has 6 bytes, more than 5"):
+    with pytest.raises(UserError, match="line 1 has more than 5 bytes"):
         next(pairs)
 
 
@@ -231,3 +236,50 @@ def test_drop_reason(lengths, reason):
 
 def test_ratio_of_zero_is_off():
     assert drop_reason(1, 50, max_length=50, max_ratio=0) is None
+
+
+LINES = st.lists(st.text(st.characters(exclude_characters="\n\ufeff", exclude_categories=["Cs"])))
+
+
+@given(LINES)
+def test_lines_come_back_as_they_were_written(lines):
+    file = io.BytesIO("".join(f"{line}\n" for line in lines).encode())
+    assert list(decoded_lines(file, "here")) == lines
+
+
+@given(st.binary() | st.text().map(lambda text: text.encode("utf-16")))
+def test_any_bytes_are_lines_or_refused(content):
+    refusal = None
+    try:
+        lines = list(decoded_lines(io.BytesIO(content), "here", 20))
+    except UserError as error:
+        refusal = str(error)
+    if refusal is None:
+        assert "\n".join(lines).encode() == content.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n")
+    else:
+        assert re.match(
+            r"here: line \d+(, byte \d+ of the line .* is not UTF-8| has more than 20 bytes): ", refusal
+        )
+
+
+@given(LINES.map("\n".join).map(str.encode) | st.binary())
+def test_any_table_is_pairs_or_refused(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("table") / "a.tsv"
+    path.write_bytes(content)
+    refusal = None
+    try:
+        pairs = list(read_columns(path))
+    except UserError as error:
+        refusal = str(error)
+    if refusal is None:
+        assert all("\t" not in side and "\n" not in side for pair in pairs for side in pair)
+    else:
+        assert refusal.startswith(f"{path}: line ")
+
+
+@pytest.mark.parametrize("name", ["a.de", "a.de.gz"])
+def test_a_pipe_is_refused_before_anybody_waits(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    for read in (lambda path: list(read_lines(path)), sha256_of):
+        with pytest.raises(UserError, match=rf"{name}: it is no regular file: check the path"):
+            read(tmp_path / name)

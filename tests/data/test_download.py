@@ -1,4 +1,3 @@
-import gzip
 import hashlib
 import http.server
 import io
@@ -12,7 +11,7 @@ import pytest
 
 from raysq.claim import claim
 from raysq.config import UserError
-from raysq.data.download import check, fetch, is_archive, unpacked
+from raysq.data.download import check, fetch, unpacked
 
 CONTENT = b"ein Hund\ta dog\n" * 200_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -135,18 +134,54 @@ def test_unpacked(tmp_path, names, inside):
     assert (folder / "a").read_text() == "not unpacked again"
 
 
-def test_archive_that_is_none_or_damaged_or_unsafe(tmp_path):
+def test_archive_that_is_none_or_damaged(tmp_path):
     (tmp_path / "text").write_text("ein Hund\n")
     damaged = packed(tmp_path / "damaged.tgz", *(f"{k}" * 90 for k in range(99)))
     damaged.write_bytes(damaged.read_bytes()[:400])
-    unsafe = packed(tmp_path / "unsafe.tgz", "../outside")
-    for archive in (tmp_path / "text", damaged, unsafe):
+    for archive in (tmp_path / "text", damaged):
         with pytest.raises(
             UserError, match=rf"{archive} is no sound tar archive \(.*\): fetch or make it again"
         ):
             unpacked(archive, tmp_path / "downloads")
     assert not (tmp_path / "downloads").exists()
-    assert not (tmp_path / "outside").exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"name": "../outside"}, "leads out of the archive"),
+        ({"name": "set/../../outside"}, "leads out of the archive"),
+        ({"name": "/TMP/outside"}, "leads out of the archive"),
+        ({"type": tarfile.SYMTYPE, "linkname": "/etc"}, "is a link or another special file"),
+        ({"type": tarfile.LNKTYPE, "linkname": "first"}, "is a link or another special file"),
+        ({"type": tarfile.FIFOTYPE}, "is a link or another special file"),
+        ({"type": tarfile.CHRTYPE, "devmajor": 1, "devminor": 5}, "is a link or another special file"),
+        ({"name": "first/inner"}, "cannot be a file"),
+    ],
+)
+def test_what_no_corpus_has_is_not_unpacked(fields, why, tmp_path):
+    """Of an archive with such a member nothing is kept, not even what came before it."""
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for member in (tarfile.TarInfo("first"), tarfile.TarInfo("second")):
+            for name, value in fields.items() if member.name == "second" else ():
+                setattr(member, name, value.replace("/TMP", str(tmp_path)) if name == "name" else value)
+            tar.addfile(member)
+    with pytest.raises(UserError, match=rf"a\.tar: \S+ {why}.*: unpack what you trust"):
+        unpacked(tmp_path / "a.tar", tmp_path / "downloads")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
+
+
+def test_content_alone_is_unpacked(tmp_path):
+    """No mode: a file that its owner may not read, or that anybody may run, is a file like others."""
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, mode in (("secret", 0o000), ("program", 0o6777)):
+            member = tarfile.TarInfo(name)
+            member.mode = mode
+            tar.addfile(member)
+    folder = unpacked(tmp_path / "a.tar", tmp_path / "downloads")
+    (tmp_path / "mine").touch()
+    mine = (tmp_path / "mine").stat().st_mode
+    assert {path.stat().st_mode for path in folder.iterdir()} == {mine}
 
 
 @pytest.mark.parametrize("compression", ["gz", "bz2", "xz"])
@@ -164,19 +199,3 @@ def test_archive_with_a_damaged_middle(tmp_path, compression):
     with pytest.raises(UserError, match=rf"a\.tar\.{compression} is no sound tar archive \("):
         unpacked(archive, tmp_path / "downloads")
     assert list(tmp_path.iterdir()) == [archive]
-
-
-def test_an_archive_by_its_name_or_by_how_it_begins(tmp_path):
-    """A URL's file may have any name; a damaged archive is one, so that what reads it says so."""
-    packed(tmp_path / "download", "a")
-    for name, content in (
-        ("a.tsv", b"a\tb\n"),
-        ("cut.tgz", b"\x1f\x8b"),
-        ("cut.gz", b"\x1f\x8b"),
-        ("0", b""),
-    ):
-        (tmp_path / name).write_bytes(content)
-    (tmp_path / "pairs.tsv.gz").write_bytes(gzip.compress(b"a\tb\n"))
-    (tmp_path / "folder.tar").mkdir()
-    assert {path.name for path in tmp_path.iterdir() if is_archive(path)} == {"download", "cut.tgz"}
-    assert not is_archive(tmp_path / "missing.tar")

@@ -1,6 +1,7 @@
 import gzip
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Mapping
@@ -11,10 +12,11 @@ import pytest
 
 from raysq.claim import claim
 from raysq.config import UserError
-from raysq.data.corpus import FileText, GeneratedText
+from raysq.data.corpus import FileText, GeneratedText, sha256_of
 from raysq.data.prepare import prepare
 from raysq.data.settings import PrepareSettings, task_defaults
 from raysq.data.shards import Corpus
+from raysq.images.store import FeatureStore
 from raysq.tasks.translation import translation_text
 
 GERMAN = ["Ein Hund", "", "ein ein ein", "hund " * 51, "ein hund", " \u2028", "Der hund <eos> ein"]
@@ -207,7 +209,7 @@ def test_empty_folder_is_filled(folder):
     [
         (["ein", "zwei"], r"train\.de\.gz ends before line 3"),
         (["ein", "zwei", "\udcff"], r"train\.de\.gz: line 3, byte 1 of the line \(0xff\) is not UTF-8"),
-        (["", "", ""], "train has no pair left: check the files, --max-length and --max-ratio"),
+        (["", "", ""], r"train has no pair left \(of .*\): check the files, --max-length and --max-ratio"),
     ],
 )
 def test_nothing_half_written(tmp_path, german, message):
@@ -334,7 +336,9 @@ def test_iwslt14_development_text_is_every_nth_kept_training_pair(tmp_path):
 
 def test_split_without_a_pair(tmp_path):
     text = GeneratedText("here", {"train": [("a", "b")], "dev": [], "test": [("a", "b")]})
-    with pytest.raises(UserError, match="dev has no pair left: give a longer text, a smaller --held-out"):
+    with pytest.raises(
+        UserError, match=r"dev has no pair left \(of .*\): give a longer text, a smaller --held-out"
+    ):
         prepare(PrepareSettings(output_dir=tmp_path / "out"), text)
 
 
@@ -369,3 +373,20 @@ def test_features_are_described_by_the_training_images(small_captions):
     features = split.features.read(rows).astype(np.float64)
     assert record.mean == pytest.approx(features.mean(0), abs=1e-12)
     assert record.deviation == pytest.approx(features.std(0), abs=1e-12)
+
+
+def test_features_that_are_no_numbers(small_captions, tmp_path):
+    shutil.copytree(small_captions.folder / "features", tmp_path / "features")
+    shard = tmp_path / "features" / "features-00000.npy"
+    features = np.load(shard)
+    features[:, 2] = np.nan
+    np.save(shard, features)
+    manifest = json.loads((tmp_path / "features" / "manifest.json").read_text())
+    manifest["shards"][0]["sha256"] = sha256_of(shard)
+    (tmp_path / "features" / "manifest.json").write_text(json.dumps(manifest))
+    store = FeatureStore.load(tmp_path / "features")
+    pairs = {split: [(f"{split} 0.jpg", "u v")] for split in ("train", "dev", "test")}
+    settings = PrepareSettings(task="demo-captioning", output_dir=tmp_path / "data", min_count=1, max_ratio=0)
+    with pytest.raises(UserError, match=r"features holds features that are no numbers: extract them again"):
+        prepare(settings, GeneratedText("captions", pairs, grouped=True), features=store)
+    assert not (tmp_path / "data").exists()

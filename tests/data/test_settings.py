@@ -93,7 +93,9 @@ def test_settings_of_a_manifest():
     )
     older = {key: value for key, value in settings.content.items() if key != "held_out"}
     assert settings_of(manifest_of(older)).held_out == 50
-    with pytest.raises(UserError, match=r"another version \(subwords: .*: prepare it again"):
+    with pytest.raises(
+        UserError, match=r"another version \(manifest\.json: settings\.subwords: .*: prepare it again"
+    ):
         settings_of(manifest_of(settings.content | {"subwords": 8000}))
 
 

@@ -1,15 +1,21 @@
+import io
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from raysq.config import UserError
 from raysq.data import shards
 from raysq.data.corpus import GeneratedText
 from raysq.data.prepare import PrepareSettings, prepare
-from raysq.data.shards import Corpus, Split
+from raysq.data.shards import Corpus
+from raysq.data.split import SCHEMA, Split
+from raysq.types import SPECIALS
 
 TRAIN = [("a", "b"), ("a a", "c b"), ("a", "b d"), ("a a a", "b b"), ("x", "b")]
 REMEDY = r"remove .*, then python workflows/prepare\.py --task TASK --output-dir"
@@ -73,7 +79,7 @@ def test_missing_folder(tmp_path):
 
 def test_foreign_manifest(tmp_path):
     (tmp_path / "manifest.json").write_text('{"name": "web app"}')
-    with pytest.raises(UserError, match=f"is no manifest of this version: {REMEDY}"):
+    with pytest.raises(UserError, match=rf"no manifest of this version \(format: Field required\): {REMEDY}"):
         Corpus.load(tmp_path)
 
 
@@ -109,7 +115,7 @@ def test_verify_finds_a_changed_byte(folder):
 def test_shard_overwritten_with_zeros(folder):
     path = folder / "train-00002.arrow"
     path.write_bytes(bytes(path.stat().st_size))
-    with pytest.raises(UserError, match=f"a shard is damaged .*: {REMEDY}"):
+    with pytest.raises(UserError, match=rf"train-00002\.arrow is damaged .*: {REMEDY}"):
         Corpus.load(folder)
 
 
@@ -171,3 +177,130 @@ def test_verify_finds_changed_features(small_captions: Corpus, tmp_path: Path) -
     shard.write_bytes(shard.read_bytes()[:-1] + b"!")
     with pytest.raises(UserError, match=rf"{shard.parent} was changed: {REMEDY} {corpus.folder}$"):
         corpus.verify()
+
+
+def rewritten(folder, name, content):
+    """Another content of a file, with the manifest's size made right."""
+    (folder / name).write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][name]["bytes"] = len(content)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def shard(columns, schema=SCHEMA):
+    written = io.BytesIO()
+    with pa.ipc.new_file(written, schema) as writer:
+        writer.write_batch(pa.record_batch(columns, schema=schema))
+    return written.getvalue()
+
+
+def column(*rows):
+    return pa.array(rows, pa.list_(pa.int32()))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (shard([column([4]), column([9]), pa.array(["a"]), pa.array(["b"])]), r"dev hold ids 9 to 9, of 5"),
+        (
+            shard([column([-1]), column([4]), pa.array(["a"]), pa.array(["b"])]),
+            r"dev hold ids -1 to -1, of 5",
+        ),
+        (
+            shard([column([4], [4]), column([4], [4]), *2 * [pa.array(["a", "b"])]]),
+            r"dev hold 2 pairs, not 1",
+        ),
+        (
+            shard([column([4]), column(None), pa.array(["a"]), pa.array(["b"])]),
+            r"damaged \(values are missing\)",
+        ),
+        (
+            shard([column([4])], pa.schema([SCHEMA[0]])),
+            r"dev-00000.arrow is damaged \(its columns are source\)",
+        ),
+    ],
+)
+def test_a_shard_that_does_not_fit(folder, content, message):
+    """Written whole, by another version or by hand."""
+    rewritten(folder, "dev-00000.arrow", content)
+    with pytest.raises(UserError, match=f"{message}: {REMEDY}"):
+        Corpus.load(folder)
+
+
+def test_offsets_that_lead_out_of_a_shard(folder):
+    """Arrow takes them as they are: the text there would be read from beyond the file."""
+    columns = [column([4], [4]), column([4], [4]), pa.array(["eins", "zwei"]), pa.array(["one", "two"])]
+    content = shard(columns)
+    offsets = np.array([0, 4, 8], np.int32).tobytes()
+    assert content.count(offsets) == 1
+    rewritten(
+        folder, "train-00000.arrow", content.replace(offsets, np.array([0, 2**30, 8], np.int32).tobytes())
+    )
+    with pytest.raises(UserError, match=rf"train-00000\.arrow is damaged \(.*\): {REMEDY}"):
+        Corpus.load(folder)
+
+
+def test_a_manifest_without_a_split(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["splits"]["dev"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=rf"manifest\.json has no dev in splits: {REMEDY}"):
+        Corpus.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"\xff\n", r"is damaged \('utf-8' codec .*\)"), (b"b\nb\n", "has 2 lines, not 1")],
+)
+def test_raw_references_that_are_damaged(tmp_path, content, message):
+    settings = PrepareSettings(
+        task="files",
+        train="a",
+        dev="b",
+        test="c",
+        output_dir=tmp_path / "out",
+        min_count=1,
+        tokeniser="moses",
+    )
+    prepare(settings, GeneratedText("test", {split: [("a", "b")] for split in ("train", "dev", "test")}))
+    rewritten(tmp_path / "out", "raw.dev.target.txt", content)
+    corpus = Corpus.load(tmp_path / "out")
+    assert corpus.raw_references("test") == ["b"]
+    with pytest.raises(UserError, match=rf"raw\.dev\.target\.txt {message}: {REMEDY}"):
+        corpus.raw_references("dev")
+
+
+def test_features_of_another_store(small_captions, tmp_path):
+    shutil.copytree(small_captions.folder, tmp_path / "data")
+    path = tmp_path / "data" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["features"]["digest"] = "0" * 64
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=f"features holds other features: {REMEDY}"):
+        Corpus.load(tmp_path / "data")
+
+
+WORD = st.text(min_size=1).map(lambda text: "".join(text.split())).filter(bool)
+PAIR = st.tuples(*2 * [st.lists(WORD, min_size=1, max_size=4).map(" ".join)])
+
+
+@settings(max_examples=15)
+@given(st.lists(PAIR, min_size=1, max_size=5))
+def test_any_text_comes_back_from_its_shards(tmp_path_factory, pairs):
+    chosen = PrepareSettings(
+        output_dir=tmp_path_factory.mktemp("text") / "data",
+        min_count=1,
+        max_ratio=0,
+        lower_case=False,
+        rows_per_shard=2,
+    )
+    prepare(chosen, GeneratedText("text", {"train": pairs, "dev": pairs, "test": pairs}))
+    corpus = Corpus.load(chosen.folder)
+    corpus.verify()
+    words = corpus.source_vocabulary, corpus.target_vocabulary
+    for split in corpus.splits.values():
+        assert [(split.source_text(i), split.target_text(i)) for i in range(len(split))] == pairs
+        for i, pair in enumerate(pairs):
+            ids = split.source(i), split.target(i)
+            known = [["<unk>" if w in SPECIALS else w for w in side.split()] for side in pair]
+            assert [one.decode(row) for one, row in zip(words, ids, strict=True)] == known

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from raysq.config import UserError
 from raysq.data.vocabulary import Vocabulary
@@ -63,3 +65,37 @@ def test_load_refuses_what_is_no_vocabulary(tmp_path, content):
         (tmp_path / "v.txt").write_bytes(content)
     with pytest.raises(UserError, match=r"v\.txt is no vocabulary .*: prepare the data again"):
         Vocabulary.load(tmp_path / "v.txt")
+
+
+@given(st.dictionaries(st.text().map(lambda text: "".join(text.split())).filter(bool), st.integers(1, 9)))
+def test_any_words_are_saved_and_loaded(tmp_path_factory, counts):
+    built = Vocabulary.build(counts)
+    path = tmp_path_factory.mktemp("words") / "words.txt"
+    built.save(path)
+    loaded = Vocabulary.load(path)
+    assert loaded == built
+    known = [word for word in counts if word not in WORDS[:4]]
+    assert loaded.decode(loaded.encode(known)) == known
+
+
+@given(st.binary() | st.text().map(lambda text: f"<pad>\n<bos>\n<eos>\n<unk>\n{text}".encode()))
+def test_any_bytes_are_a_vocabulary_or_refused(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("words") / "words.txt"
+    path.write_bytes(content)
+    refusal = None
+    try:
+        loaded = Vocabulary.load(path)
+    except UserError as error:
+        refusal = str(error)
+    if refusal is None:
+        assert "\n".join(loaded.words).encode() == content.removesuffix(b"\n")
+    else:
+        assert refusal.startswith(f"{path} is no vocabulary (")
+
+
+def test_a_word_that_occurs_twice_is_named(tmp_path):
+    (tmp_path / "words.txt").write_text("\n".join((*WORDS, "ein", "")))
+    with pytest.raises(
+        UserError, match=r"is no vocabulary \('ein' occurs twice in the vocabulary\): prepare"
+    ):
+        Vocabulary.load(tmp_path / "words.txt")

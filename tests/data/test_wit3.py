@@ -6,6 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from raysq.config import UserError
 from raysq.data.corpus import drop_reason, moses_tokeniser, read_lines
@@ -168,7 +170,7 @@ def test_archive_with_a_damaged_middle(release, compression):
 def test_a_line_over_the_bound(release):
     """A file without line ends would fill the memory."""
     text = Wit3Text(release, max_line_bytes=60)
-    with pytest.raises(UserError, match=r"^train\.tags\.de-en\.de: line 13 has 254 bytes, more than 60: "):
+    with pytest.raises(UserError, match=r"^train\.tags\.de-en\.de: line 13 has more than 60 bytes: "):
         text.fingerprints()
 
 
@@ -261,3 +263,21 @@ def test_tokenising_prepared_lines_again_changes_none(language):
     assert result["lines"] == 6750 + 6969
     assert result["unchanged, or so with the capitals of abbreviations"] == result["lines"]
     assert result["marks treated otherwise"] == []
+
+
+@given(
+    st.lists(
+        st.text() | st.sampled_from(['<seg id="1"> a </seg>', "<seg>", "<doc>", "<url>", "<title>x</title>"])
+    )
+)
+def test_any_lines_are_sentences_or_refused(lines):
+    for read in (training_sentences, segments):
+        refusal = None
+        try:
+            sentences = list(read("here", lines))
+        except UserError as error:
+            refusal = str(error)
+        if refusal is None:
+            assert len(sentences) <= len(lines)
+        else:
+            assert refusal.startswith("here: line ")

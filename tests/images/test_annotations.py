@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from raysq.config import UserError
 from raysq.images.annotations import CaptionText, clean, first_named, read_annotations
@@ -228,3 +230,62 @@ def test_both_formats_of_rsicd_say_the_same():
     )
     # its tokens have "fan shaped" for the raw fan-shaped, which cleaning makes one word
     assert letters(karpathy) == letters(coco)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["images", "filename", "split", "sentences", "raw"]), inner, max_size=4
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    JSON.map(lambda tree: json.dumps({"images": tree}).encode())
+    | JSON.map(json.dumps).map(str.encode)
+    | st.binary()
+)
+def test_any_file_holds_captions_or_is_refused(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("captions") / "dataset.json"
+    path.write_bytes(content)
+    refusal = None
+    try:
+        read_annotations(path)
+    except UserError as error:
+        refusal = str(error)
+    assert refusal is None or refusal.startswith(str(path))
+
+
+@given(st.text())
+def test_clean_captions_stay_as_they_are(caption):
+    for lower_case in (True, False):
+        once = clean(caption, lower_case=lower_case)
+        assert clean(once, lower_case=lower_case) == once
+        assert " ".join(once.split()) == once
+
+
+def test_a_small_file_of_a_gigabyte_is_not_decompressed(tmp_path):
+    path = tmp_path / "dataset.json.gz"
+    path.write_bytes(gzip.compress(bytes(2**24)) * 64)
+    with pytest.raises(
+        UserError, match=r"dataset\.json\.gz unpacks to more than [\d,]+ bytes, 200 times its size"
+    ):
+        read_annotations(path)
+
+
+def test_a_pipe_among_captions_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "captions_train2014.json")
+    with pytest.raises(UserError, match=r"captions_train2014\.json: it is no regular file: check the path"):
+        read_annotations(tmp_path)
+
+
+def test_a_file_that_is_no_object_says_so(tmp_path):
+    (tmp_path / "dataset.json").write_text("[]")
+    with pytest.raises(
+        UserError, match="not in Karpathy's format: the whole: Input should be an object: mend"
+    ):
+        read_annotations(tmp_path / "dataset.json")

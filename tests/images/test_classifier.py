@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from raysq.config import UserError
 from raysq.images import classifier as module
@@ -168,3 +170,29 @@ def test_training_sees_images_as_the_saved_processor_makes_them():
     pixels = np.random.default_rng(1).integers(0, 256, (1, 3, 16, 16), dtype=np.uint8)
     made = processor(16)(images=pixels[0].transpose(1, 2, 0), return_tensors="pt")["pixel_values"]
     assert torch.allclose(normalised(pixels), made, atol=1e-6)
+
+
+@pytest.mark.parametrize("change", ["shape", "name", "epochs", "no metadata"])
+def test_a_state_that_does_not_fit(tmp_path, change):
+    """Whole files, which another program may have written."""
+    state = tmp_path / "state.safetensors"
+    pixels = np.zeros((4, 3, 16, 16), np.uint8)
+    images = LabelledImages(pixels, np.eye(2, dtype=np.float32)[[0, 1, 0, 1]])
+    chosen = ClassifierSettings(image_size=16, channels=(2,), blocks=(1,), epochs=1, batch_size=2)
+    train_classifier(chosen, images, images, ["a", "b"], state, tmp_path / "best")
+    with safe_open(state, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if change == "shape":
+        tensors["optimizer.0.exp_avg"] = tensors["optimizer.0.exp_avg"][..., :1]
+    elif change == "name":
+        tensors["network.x"] = tensors.pop(next(name for name in tensors if name.startswith("network.")))
+    elif change == "epochs":
+        metadata["epochs"] = '[["a", 1, 1, 1]]'
+    save_file(
+        {name: t.contiguous() for name, t in tensors.items()},
+        state,
+        metadata if change != "no metadata" else None,
+    )
+    with pytest.raises(UserError, match=r"state\.safetensors is damaged \(.+\): remove"):
+        train_classifier(chosen, images, images, ["a", "b"], state, tmp_path / "best")

@@ -120,8 +120,9 @@ def test_weights_that_are_incomplete_or_no_resnet_s(weights):
         ImageEncoder.load(weights)
     with open(path, "r+b") as file:
         file.truncate(100)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"tiny: model\.safetensors cannot be read \(.*\): fetch"):
         ImageEncoder.load(weights)
+    save_file(tensors, path, {"format": "pt"})
     edited(weights, "config.json", model_type="vit")
     with pytest.raises(UserError, match="is a vit, not resnet or raysq-convnet"):
         ImageEncoder.load(weights)
@@ -157,3 +158,42 @@ def test_a_hub_s_weights_come_from_its_cache(weights, tmp_path, monkeypatch):
     record = ImageEncoder.load("made/tiny").record
     assert record.weights == "made/tiny"
     assert record.identity == ImageEncoder.load(weights).record.identity
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("preprocessor_config.json", {"size": {"shortest_edge": 8000}}, r"image sides of \[8000\] pixels"),
+        ("preprocessor_config.json", {"image_std": [1, 1]}, "std must have 3 elements"),
+        ("preprocessor_config.json", {"rescale_factor": float("nan")}, "infinite pixels"),
+        ("preprocessor_config.json", {"image_processor_type": "x"}, "."),
+        ("config.json", {"depths": {}}, "."),
+    ],
+)
+def test_settings_that_let_no_image_through_are_found_before_the_first(weights, name, changes, message):
+    edited(weights, name, **changes)
+    with pytest.raises(
+        UserError, match=rf"tiny: {name} cannot be read \(.*{message}.*\): fetch or make them"
+    ):
+        ImageEncoder.load(weights)
+
+
+def test_weights_that_are_no_numbers(weights):
+    path = f"{weights}/model.safetensors"
+    tensors = load_file(path)
+    tensors["resnet.embedder.embedder.convolution.weight"].fill_(float("nan"))
+    save_file(tensors, path, {"format": "pt"})
+    with pytest.raises(UserError, match=r"model\.safetensors cannot be read \(a black image has infinite"):
+        ImageEncoder.load(weights)
+
+
+def test_no_code_of_a_folder_is_run(weights, tmp_path):
+    (tmp_path / "tiny" / "mine.py").write_text("open('ran', 'w')\n")
+    edited(
+        weights,
+        "preprocessor_config.json",
+        image_processor_type="Mine",
+        auto_map={"AutoImageProcessor": "mine.Mine"},
+    )
+    with pytest.raises(UserError, match=r"preprocessor_config\.json cannot be read \(.*trust_remote_code"):
+        ImageEncoder.load(weights)

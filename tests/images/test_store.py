@@ -1,11 +1,15 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from raysq.config import UserError
-from raysq.images.store import EncoderRecord, FeatureStore, StoreWriter
+from raysq.images.store import EncoderRecord, FeatureStore
+from raysq.images.store_writer import StoreWriter
 
 ENCODER = EncoderRecord(
     weights="made",
@@ -130,7 +134,11 @@ def transposed(path):
         ("features-00001.npy", transposed, "features-00001.npy holds float32 .*, not its features: remove"),
         ("features-00001.npy", lambda path: path.write_bytes(bytes(152)), "features-00001.npy is damaged"),
         ("manifest.json", Path.unlink, "holds no image features .*: extract them"),
-        ("manifest.json", cut, "manifest.json is no manifest of this version: remove"),
+        (
+            "manifest.json",
+            cut,
+            r"manifest.json is no manifest of .* \(no JSON \(EOF .*\)\): remove",
+        ),
     ],
 )
 def test_damage_is_found_when_a_store_is_opened(file, damage, message, store):
@@ -158,3 +166,70 @@ def test_a_file_that_is_cut_while_it_is_open(store):
     cut(store.folder / "features-00002.npy")
     with pytest.raises(UserError, match=r"features-00002.npy was cut short: remove"):
         store.read(np.array([0, 4]))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("features-00001.json", b"{}", r"features-00001\.json is damaged \(shard: Field required\): remove"),
+        ("features-00001.json", b"\xff", r"features-00001\.json is damaged \(no JSON .*\): remove"),
+        ("plan.json", b"\xff", "holds the begun extraction of other images"),
+    ],
+)
+def test_what_was_begun_and_is_damaged(tmp_path, name, content, message):
+    made(tmp_path)
+    (tmp_path / "records" / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        writer(tmp_path)
+
+
+def test_pipes_in_place_of_files(tmp_path):
+    made(tmp_path)
+    for name in ("records/features-00001.json", "data/manifest.json"):
+        (tmp_path / name).unlink()
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match=r"features-00001\.json: it is no regular file: remove"):
+        writer(tmp_path)
+    with pytest.raises(UserError, match=r"holds no image features \(it is no regular file\): extract them"):
+        FeatureStore.load(tmp_path / "data")
+
+
+@pytest.mark.parametrize("header", [b"{'descr': '<f4', 'fortran_order': (((", b"(" * 90, b"\x00" * 90])
+def test_a_header_that_no_parser_takes(store, header):
+    """numpy's parser of headers raises what Python's own parsers do."""
+    path = store.folder / "features-00001.npy"
+    path.write_bytes((path.read_bytes()[:10] + header).ljust(152, b" "))
+    with pytest.raises(UserError, match=r"features-00001\.npy is damaged, its header at least: remove"):
+        FeatureStore.load(store.folder)
+
+
+NAMES_AND_ROWS = st.dictionaries(st.text(min_size=1), st.tuples(*3 * [st.floats(width=32)]), min_size=1)
+
+
+@settings(max_examples=15)
+@given(NAMES_AND_ROWS)
+def test_any_features_come_back(tmp_path_factory, rows):
+    features = np.array(list(rows.values()), np.float32)
+    store = made(tmp_path_factory.mktemp("store"), cuts=(), names=list(rows), features=features)
+    order = np.array([store.row(name) for name in sorted(rows)])
+    expected = np.array([rows[name] for name in sorted(rows)], np.float32)
+    assert store.read(order).tobytes() == expected.tobytes()
+    store.verify()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"file": "features-00000.npy"}, "shards: must name every file and every image once"),
+        ({"names": ["a.jpg"]}, "shards: must name every file and every image once"),
+        ({"file": "../../features-00000.npy"}, r"shards\[1\]\.file: String should match pattern .*"),
+        ({"file": "x" * 100_000}, r"shards\[1\]\.file: String should match pattern .*"),
+    ],
+)
+def test_a_manifest_that_names_twice_or_elsewhere(store, change, message):
+    path = store.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["shards"][1] |= change
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=rf"is no manifest of this version \({message}\): remove"):
+        FeatureStore.load(store.folder)

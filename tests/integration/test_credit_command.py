@@ -80,6 +80,8 @@ def test_a_trial_leads_to_its_final_stage(finished_run, tmp_path, capsys):
         "raysq.stage.lost": "0" * 32,
     }
     trial = tracker.create_run("trial", tags, {})
+    edited = tracker.create_run("trial", {**tags, "raysq.final": "", "raysq.folder": "/x"}, {})
+    moved = tracker.create_run("MLE", {"raysq.level": "stage", "raysq.folder": "/nowhere"}, {})
     sweep = tracker.create_run("sweep", {"raysq.level": "sweep"}, {})
     data = ["--data-dir", finished_run.parent / "data", *SMALL, "--no-log", "--output-dir", tmp_path]
     assert credit("--run", trial, "--tracking-uri", uri, *data) == 0
@@ -89,8 +91,11 @@ def test_a_trial_leads_to_its_final_stage(finished_run, tmp_path, capsys):
         (trial, "erac", "has no stage erac: --stage must be one of lost, mle"),
         (trial, "lost", f"has no run {'0' * 32}: give another --tracking-uri"),
         (sweep, "mle", "is of no stage and of no trial: give the id of one, or a folder"),
+        (edited, None, "has no stage that is judged: --stage must be one of lost, mle"),
+        (moved, None, "/nowhere: no such folder: "),
     ):
-        assert credit("--run", run, "--stage", stage_name, "--tracking-uri", uri, *data) == 2
+        named = [] if stage_name is None else ["--stage", stage_name]
+        assert credit("--run", run, *named, "--tracking-uri", uri, *data) == 2
         assert said in capsys.readouterr().err
 
 

@@ -22,9 +22,9 @@ from raysq.commandline import parse
 from raysq.data.shards import Corpus
 from raysq.delivery import Delivery
 from raysq.mlflow_runs import Runs
-from raysq.mlflow_views import SEEDS, runs_url
+from raysq.mlflow_views import SEEDS, comparison_text, runs_url
 from raysq.recipe import PlannedStage, plan
-from raysq.tracking import Tracker, comparison_text, default_uri
+from raysq.tracking import Tracker, default_uri
 from raysq.training.journal import Journal
 from workflows.erac import RECIPE
 
@@ -60,6 +60,7 @@ def finish(stages: list[PlannedStage], bleu: dict[str, float]) -> None:
                 journal.write(update, {"train/loss": 2 - update / 20})
         dev, test = ({"bleu": bleu[name]},) * 2 if name in bleu else ({"td_error": 0.25}, {})
         result = {"name": name, "state": "finished", "updates": 20, "best_update": 10}
+        result |= {"stopped_by": "all of 20 updates done", "warnings": [], "seconds": 1.0}
         (folder / "result.json").write_text(json.dumps({**result, "dev": dev, "test": test}))
 
 

@@ -236,6 +236,9 @@ def test_it_lists_without_the_heavy_imports(tmp_path):
         (["--run", "."], "is no workflow's output folder: python workflows/runs.py --root FOLDER lists"),
         (["--yes"], "--unreferenced, --older-than and --yes need --prune"),
         (["--prune", "--run", "x"], "--prune goes with neither --run nor --stages"),
+        (["--run", ".", "--deliver"], "is no output folder of a workflow or of a sweep: give one"),
+        (["--deliver"], "--deliver needs --run"),
+        (["--tracking-uri", "http://host"], "--tracking-uri needs --deliver"),
         (["--older-than", "-1"], "--older-than -1: must be at least 0"),
     ],
 )
@@ -245,3 +248,9 @@ def test_mistakes_end_with_one_line_and_status_2(tmp_path, arguments, message):
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_nothing_to_deliver(undisturbed):
+    run = Path(undisturbed["stages"][0]["folder"]).parents[1] / "run"
+    done = runs("--run", run, "--deliver")
+    assert (done.returncode, done.stdout) == (0, f"nothing waits for MLflow in {run}\n")

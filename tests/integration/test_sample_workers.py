@@ -16,7 +16,7 @@ import torch
 from raysq.algorithms import ActorCritic, Algorithm, CriticTraining, SoftQ
 from raysq.algorithms.moment import Moment
 from raysq.cluster.sample_workers import LOOK_AHEAD, RemoteSource, create_sample_workers
-from raysq.config import NetworkConfig
+from raysq.config import NetworkConfig, Unfinished
 from raysq.data.batches import collate
 from raysq.data.shards import Corpus
 from raysq.rewards import LocalScorer, SentenceBleu
@@ -129,10 +129,10 @@ def assert_same(found: list[Drawn], expected: list[Drawn]) -> None:
 
 @pytest.fixture(scope="module")
 def workers(ray_session) -> list[Any]:
-    return create_sample_workers(8, SentenceBleu(), scale_by_length=True)
+    return create_sample_workers(3, SentenceBleu(), scale_by_length=True)
 
 
-@pytest.mark.parametrize("num_workers", [1, 3, 8])
+@pytest.mark.parametrize("num_workers", [1, 3])
 def test_it_does_not_matter_how_many_draw(workers, small_corpus: Corpus, num_workers: int) -> None:
     here, there = Stage(small_corpus, SoftQ()), Stage(small_corpus, SoftQ())
     some = pickle.loads(pickle.dumps(workers[:num_workers]))  # as handles travel to learners
@@ -151,7 +151,7 @@ def test_it_does_not_matter_who_draws(
 ) -> None:
     """To the last bit, through updates that change a policy by much between two snapshots."""
     here, there = (Stage(small_corpus, algorithm, max_staleness) for _ in range(2))
-    assert_same(there.run(there.remote(workers[:3])), here.run(here.local()))
+    assert_same(there.run(there.remote(workers)), here.run(here.local()))
 
 
 def test_how_far_ahead_is_drawn(workers, small_corpus: Corpus) -> None:
@@ -214,10 +214,11 @@ def test_a_call_that_hangs_ends_in_a_clear_error(workers, small_corpus: Corpus) 
     stage = Stage(small_corpus, JOINT)
     source = RemoteSource(JOINT, stage.networks, workers, timeout_seconds=1e-6)
     source.announce(stage.parts(0), MOMENT)
-    with pytest.raises(RuntimeError, match="samples were not there after 1e-06 s: a sample worker hangs"):
+    with pytest.raises(Unfinished, match="samples were not there after 1e-06 s: a sample worker hangs"):
         source.draw(stage.parts(0)[0], MOMENT)
 
 
+@pytest.mark.slow
 def test_two_learners_and_two_sample_workers_equal_one_process(data: Path, tmp_path: Path) -> None:
     """One stage from scratch, as the start of the processes is what takes time."""
     options = [f"--data-dir={data}", "--network.hidden-size=8", "--network.embedding-size=8", "--quiet"]

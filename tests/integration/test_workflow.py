@@ -228,7 +228,10 @@ def test_a_policy_that_collapses_is_marked_diverged_and_its_best_checkpoint_kept
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     mle, _, erac = result["stages"]
     assert erac["state"] == "diverged"
-    assert erac["stopped_by"] == "dev bleu fell under half of its best (30.00) twice"
+    named = ", ".join(map(str, erac["diverged_on"][:8]))
+    assert erac["stopped_by"] == (
+        f"dev bleu fell under half of its best (30.00) twice at update 4 (training examples {named} ...)"
+    )
     assert (erac["updates"], erac["best_update"]) == (5, 0)
     assert {name: erac["test"][name] for name in mle["test"]} == mle["test"]
     assert "the critic explains" in erac["warnings"][0]
@@ -258,13 +261,14 @@ def test_a_second_command_in_one_output_folder_is_refused(finished, data, capsys
 
 def test_gradients_accumulated_over_parts_equal_whole_batches(data, tmp_path, float64):
     """Thirty updates of every stage: in float32 a rounding error would by then have turned a sample."""
-    longer = [f"--{name}.max-updates=30" for name in ("mle", "critic", "erac")]
+    stages = ("mle", "critic", "erac")
+    longer = [f"--{name}.{setting}=30" for name in stages for setting in ("max-updates", "evaluate-every")]
     whole, parted = (
         train(data, tmp_path / str(parts) / "run", *longer, f"--gradient-accumulation={parts}")
         for parts in (1, 3)
     )
     assert not any(s["reused"] for s in parted["stages"])
-    for name in ("mle", "critic", "erac"):
+    for name in stages:
         assert_equal_but_for_rounding(parted, whole, name, bound=1e-9)
 
 

@@ -3,7 +3,7 @@
 import json
 import time
 
-from raysq.tracking import Point
+from raysq.tracking import Point, Update
 
 COMMON = {"raysq.task": "demo"}
 
@@ -20,7 +20,7 @@ class Store:
         run_id = self.tracker.create_run(space.name, tags, {})
         self.attach(run_id, "space.json", json.dumps(space.as_data()))
         if status != "RUNNING":
-            self.tracker.finish(run_id, status)
+            self.tracker.send(Update(run_id, status=status))
         time.sleep(0.002)  # the newest is known by its start
         return run_id
 
@@ -39,7 +39,7 @@ class Store:
         self.attach(run_id, "stage.json", json.dumps(record))
         if hypotheses is not None:
             self.attach(run_id, "test.txt", "".join(f"{line}\n" for line in hypotheses), "hypotheses")
-        self.tracker.finish(run_id, "FINISHED")
+        self.tracker.send(Update(run_id, status="FINISHED"))
         return run_id
 
     def trial(self, sweep_id, arm, seed, final, stages, scores, data, state="finished", values=None, **tags):
@@ -58,7 +58,7 @@ class Store:
         run_id = self.tracker.create_run(arm, tags, {}, sweep_id)
         self.tracker.log_points(run_id, [Point(name, value, 9, 1) for name, value in scores.items()])
         if state is not None:
-            self.tracker.finish(run_id, "FINISHED", {"raysq.state": state})
+            self.tracker.send(Update(run_id, tags={"raysq.state": state}, status="FINISHED"))
         return run_id
 
     def attach(self, run_id, name, text, folder=None):

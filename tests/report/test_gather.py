@@ -264,3 +264,56 @@ def test_a_sweep_of_a_space_with_a_mistake(store):
     store.attach(sweep, "space.json", text)
     with pytest.raises(UserError, match=f"sweep {sweep}: .* baseline mle .* repeat the sweep's command"):
         gathered(store)
+
+
+RESULT = {"state": "finished", "updates": 20, "best_update": 10, "seconds": 60.5, "dev": {}, "test": {}}
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({"raysq.seed": "one"}, r"tag raysq\.seed is not what raysq wrote \(one\)"),
+        ({"raysq.seed": "9" * 30}, r"tag raysq\.seed is not what raysq wrote"),
+        ({"raysq.arm": ""}, r"tag raysq\.arm is not what raysq wrote"),
+        ({"raysq.data": "../../x"}, r"tag raysq\.data is not what raysq wrote"),
+    ],
+)
+def test_tags_of_a_trial_that_somebody_edited(store, tags, said):
+    sweep = store.sweep(Space("edited", "Edited", (ERAC,), (1,)))
+    store.trial(sweep, "ERAC", 1, "erac", {}, {}, DATA, **tags)
+    with pytest.raises(UserError, match=rf"run \w{{32}}: {said}.*: repeat the sweep's command"):
+        gathered(store)
+
+
+def test_a_sweep_whose_task_would_leave_the_reports_folder(store):
+    store.sweep(Space("edited", "Edited", (ERAC,), (1,)), **{"raysq.task": "../../x"})
+    with pytest.raises(UserError, match=r"tag raysq\.task is not what raysq wrote \(\.\./\.\./x\)"):
+        gathered(store)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seconds": None}, r"result\.json of run \w+ is of another version .*seconds: "),
+        ({"updates": "many"}, r"result\.json of run \w+ is damaged .*updates: "),
+        (
+            {"dev": {"calibration": [{"position": 1}]}},
+            r"result\.json of run \w+ is of another version .*calibration",
+        ),
+    ],
+)
+def test_a_stages_result_that_somebody_edited(store, changes, said):
+    sweep = store.sweep(Space("edited", "Edited", (ERAC,), (1,)))
+    mle = store.stage(sweep, "mle", {}, {}, identity="m", result={**RESULT, **changes})
+    store.trial(sweep, "ERAC", 1, "mle", {"mle": mle}, {}, DATA)
+    with pytest.raises(UserError, match=said):
+        gathered(store)
+
+
+def test_stages_that_start_from_each_other(store):
+    sweep = store.sweep(Space("edited", "Edited", (ERAC,), (1,)))
+    one = store.stage(sweep, "mle", {"policy": "c"}, {}, identity="m", result=RESULT)
+    other = store.stage(sweep, "critic", {"policy": "m"}, {}, identity="c", result=RESULT)
+    store.trial(sweep, "ERAC", 1, "critic", {"mle": one, "critic": other}, {}, DATA)
+    with pytest.raises(UserError, match=r"the stages of run \w{32} start from each other: repeat"):
+        gathered(store)

@@ -1,4 +1,5 @@
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -187,8 +188,41 @@ def test_schedules_that_were_cut_short():
 def test_rows_that_are_kept_here():
     """Of earlier versions: names and contents stay valid."""
     kept = read_rows(Path("tests/benchmarks/results/sweeps"))
-    assert {"comparison", "tau"} <= {of_space.space.name for of_space in kept}
-    for of_space in kept:
-        found = [path.stem for path in Path(of_space.place).glob("*.json") if path.name != "space.json"]
+    assert {"comparison", "tau"} <= {results.space.name for results in kept}
+    for part in kept:
+        found = [path.stem for path in Path(part.place).glob("*.json") if path.name != "space.json"]
         assert found
-        assert sorted(_file_names(of_space.trials).values()) == sorted(found)
+        assert sorted(_file_names(part.trials).values()) == sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "../../x"}, r"space\.json is damaged .*task: "),
+        ({"data": "../../../etc/x"}, r"space\.json is damaged .*data: "),
+        ({"space": {"name": "../x"}}, r"space\.json: tune space \.\./x: its name must fit a folder"),
+        ({"space": {"arms": 3}}, r"the space in \S+space\.json is of another version .*arms: "),
+        (
+            {"space": {"seeds": [1, 1]}},
+            r"space\.json: tune space small has 2 trials .*: give each once; then",
+        ),
+    ],
+)
+def test_rows_that_somebody_edited(tmp_path, changes, message):
+    """What names folders stays within the report's."""
+    write_rows(tmp_path, [results([trial("MLE", 1, 50.0)])])
+    path = tmp_path / "small-demo" / "space.json"
+    kept = json.loads(path.read_text())
+    space = kept["space"] | changes.get("space", {})
+    path.write_text(json.dumps({**kept, **changes, "space": space}))
+    with pytest.raises(UserError, match=message):
+        read_rows(tmp_path)
+
+
+def test_hypotheses_that_fill_the_memory_are_refused(found, tmp_path, monkeypatch):
+    write_rows(tmp_path, [found])
+    bomb = gzip.compress(bytes(1_000_000))
+    (tmp_path / "small-demo" / "erac-rate-0.5-seed-1.test.txt.gz").write_bytes(bomb)
+    monkeypatch.setattr("raysq.report.rows.MAX_TEXT_BYTES", 999_999)
+    with pytest.raises(UserError, match=r"test\.txt\.gz decompresses to more than 999,999 bytes: remove it"):
+        read_rows(tmp_path)

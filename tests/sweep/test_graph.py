@@ -77,6 +77,7 @@ def finish(graph: Graph, name: str, updates: int, seconds: float) -> None:
     node.stage.record["run_id"] = "id"
     node.stage.write_record()
     result: dict[str, Any] = {"name": name, "state": "finished", "updates": updates, "best_update": 1}
+    result |= {"stopped_by": "all of its updates done", "warnings": []}
     (node.folder / "result.json").write_text(
         json.dumps({**result, "seconds": seconds, "dev": {}, "test": {}})
     )

@@ -181,3 +181,24 @@ def test_ranges_can_be_searched() -> None:
     space = Space("x", "X", (Arm("ERAC", "erac", axes=axes),), seeds=(1,))
     found = trials_of(space, num_samples=4, scheduler="asha")
     assert len({config.erac.learning_rate for _, _, config in found}) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must define SPACE, a raysq.sweep.space.Space"),
+        ("SPACE = 3", "must define SPACE, a raysq.sweep.space.Space"),
+        ("SPACE = (", r"cannot be loaded \(SyntaxError: .*\): mend it"),
+        ("raise KeyError('x')", r"cannot be loaded \(KeyError: 'x'\): mend it"),
+        ("raise SystemExit('bye')", r"cannot be loaded \(SystemExit: bye\): mend it"),
+        ("\x00", r"cannot be loaded \(.*null bytes.*\): mend it"),
+        (
+            "from raysq.sweep.space import *\nSPACE = Space('x', 'X', (Arm('MLE', 'mle'),), seeds=5)",
+            "own.py: seeds: Input should be a valid tuple: mend it",
+        ),
+    ],
+)
+def test_a_file_of_the_users_that_is_no_space(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "own.py").write_text(text)
+    with pytest.raises(UserError, match=message):
+        space_named(str(tmp_path / "own.py"))

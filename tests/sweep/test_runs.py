@@ -5,13 +5,16 @@ from typing import Any
 import pytest
 
 from raysq.cluster.ready import Outcome
+from raysq.config import UserError
 from raysq.data.shards import Corpus
 from raysq.files import write_lines
+from raysq.outbox import Outbox
 from raysq.sweep.graph import Graph
 from raysq.sweep.plans import Trials, planned
 from raysq.sweep.runs import SweepRuns
 from raysq.sweep.settings import TuneSettings
 from raysq.sweep.space import Arm, Axis, Space
+from raysq.tracking import Update
 from workflows.tune import recipe_named
 
 SPACE = Space(
@@ -42,25 +45,16 @@ class StubTracker:
         self.runs[run_id]["status"] = "RUNNING"
         return True
 
-    def set_tags(self, run_id: str, tags: Any) -> bool:
-        self.runs[run_id]["tags"] |= tags
-        return not self.away
-
     def tag_experiment(self, tags: Any) -> bool:
         return True
 
-    def log_artifact(self, run_id: str, file: Path, folder: str | None = None) -> bool:
-        return not self.away
-
-    def log_results(self, run_id: str, points: Any) -> bool:
-        self.runs[run_id]["points"] += points
-        return not self.away
-
-    def finish(self, run_id: str, status: str, tags: Any = None) -> bool:
-        if not self.away:
-            self.runs[run_id]["status"] = status
-            self.runs[run_id]["tags"] |= tags or {}
-        return not self.away
+    def send(self, update: Update) -> None:
+        if self.away:
+            raise ConnectionError("connection refused")
+        run = self.runs[update.run_id]
+        run["points"] += update.points
+        run["tags"] |= update.tags
+        run["status"] = update.status or run["status"]
 
 
 @pytest.fixture
@@ -81,6 +75,7 @@ def finish(graph: Graph, name: str) -> None:
     for node in graph.nodes.values():
         if node.stage.spec.name == name:
             result = {"name": name, "state": "finished", "updates": 4, "best_update": 2, "stopped_by": "x"}
+            result["warnings"] = []
             result |= {"seconds": 8.0, "reward_calls": 5, "dev": {"bleu": 1.5}, "test": {"bleu": 2.5}}
             (node.folder / "result.json").write_text(json.dumps(result))
 
@@ -162,18 +157,36 @@ def test_trials_without_a_result(
     assert (trial["status"], trial["tags"]["raysq.reason"]) == (status, "because")
 
 
-def test_what_mlflow_does_not_take_comes_with_the_next_command(
-    tracker: StubTracker, small_corpus: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("by", ["the next command", "the command that is named"])
+def test_what_mlflow_does_not_take_is_kept(
+    tracker: StubTracker, small_corpus: Corpus, tmp_path: Path, by: str
 ) -> None:
     runs, graph = opened(tracker, small_corpus, tmp_path)
+    mle = next(node for node in graph.nodes.values() if node.stage.spec.name == "mle")
     finish(graph, "mle")
     tracker.away = True
-    runs.close(graph, [Outcome("finished", "x")] * 3, "FINISHED")
-    assert "the same command brings the rest" in caplog.text
+    runs.close_stage(graph, mle, Outcome("finished", "x"))
+    lost = Outcome("not run", "the sweep ended first")
+    runs.close(graph, [Outcome("finished", "x"), lost, lost], "FINISHED")
+    assert f"--run {tmp_path / 'sweep'} --deliver brings the rest" in runs.outbox.missing
+    assert {run["status"] for run in tracker.runs.values()} == {"RUNNING"}
     tracker.away = False
-    again, graph = opened(tracker, small_corpus, tmp_path)
-    again.close(graph, [Outcome("finished", "x")] * 3, "FINISHED")
-    assert by_level(tracker, "trial")[0]["status"] == "FINISHED"
+    if by == "the next command":
+        again, graph = opened(tracker, small_corpus, tmp_path)
+        again.close(graph, [Outcome("finished", "x"), lost, lost], "FINISHED")
+    else:
+        outbox = Outbox(tracker, tmp_path / "sweep")  # type: ignore[arg-type]
+        outbox.flush()
+        assert outbox.missing == ""
+    assert not (tmp_path / "sweep" / "undelivered.json").exists()
+    trials = by_level(tracker, "trial")
+    assert [run["status"] for run in trials] == ["FINISHED", "FAILED", "FAILED"]
+    assert [run["tags"]["raysq.state"] for run in trials] == ["finished", "not run", "not run"]
+    assert by_level(tracker, "sweep")[0]["status"] == "FINISHED"
+    assert [run["status"] for run in by_level(tracker, "stage")] == ["FINISHED", "KILLED", "KILLED", "KILLED"]
+    points = trials[0]["points"]
+    assert {point.name for point in points} >= {"test_best/bleu", "updates"}
+    assert len({(p.name, p.step) for p in points}) == len(set(points))  # said again they are the same
 
 
 def test_curves_of_what_a_space_is_judged_by(
@@ -200,3 +213,16 @@ def test_curves_of_what_a_space_is_judged_by(
         "dev/cider": (4.0, 4),
         "dev/sample_bleu": (5.0, 4),
     }
+
+
+@pytest.mark.parametrize(
+    "changes", [{"of": []}, {"runs": {"sweep": {}}}, {"runs": {"sweep": {"id": 3}}}, {"store": None}]
+)
+def test_a_damaged_note_of_the_runs_is_named(
+    tracker: StubTracker, small_corpus: Corpus, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    opened(tracker, small_corpus, tmp_path)
+    path = tmp_path / "sweep" / "runs.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(UserError, match=r"runs\.json is damaged .*: remove it and repeat the command"):
+        SweepRuns(tracker, SPACE, SETTINGS, small_corpus, tmp_path / "sweep")  # type: ignore[arg-type]

@@ -128,3 +128,37 @@ def test_every_score_can_judge_a_space() -> None:
         measured |= {name for name, value in scores.items() if isinstance(value, float)}
     assert {"td_error", "oracle_bleu", "greedy_bleu", "cider", "rouge"} <= measured
     assert measured <= SCORES
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a\nb", "a\x00"])
+def test_names_that_fit_no_folder(name: str) -> None:
+    with pytest.raises(UserError, match="its name must fit a folder"):
+        Space(name, "X", (Arm("MLE", "mle"),))
+
+
+def test_a_space_without_end_is_refused() -> None:
+    axes = tuple(Axis(f"axis {n}", tuple(range(1000)), ("erac.seed",)) for n in range(3))
+    with pytest.raises(UserError, match="tune space x has more than 100,000 trials: give fewer values"):
+        trials(Space("x", "X", (Arm("ERAC", "erac", {}, axes),), seeds=(1,)))
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (
+            Space("x", "X", (Arm("MLE", "mle"),), seeds=("1",)),
+            r"seeds: must be \(1,\), not \('1',\): mend it",
+        ),
+        (Space("x", "X", [Arm("MLE", "mle")]), r"arms: must be \(Arm.*, not \[Arm"),
+        (
+            Space("x", "X", (Arm("MLE", "mle", seeds=5),)),
+            r"arms.0.seeds: Input should be a valid tuple: mend",
+        ),
+        (Space("x", "X", (Arm("MLE", "mle", {"seed": {}}),)), r"arms.0.settings.seed.*: mend it"),
+        (Space("x", (n for n in "X"), (Arm("MLE", "mle"),)), r"it holds what is no data \(.*generator.*\)"),
+    ],
+)
+def test_what_python_lets_into_a_space(space: Space, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        space.check_types()
+    Space("x", "X", (Arm("ERAC", "erac", {"erac.tau": 0.1}, (TAU, RATE)),)).check_types()

@@ -11,7 +11,8 @@ from raysq.config import UserError
 from raysq.data.prepare import prepare
 from raysq.data.settings import PrepareSettings, task_defaults
 from raysq.data.shards import Corpus
-from raysq.images.store import EncoderRecord, StoreWriter
+from raysq.images.store import EncoderRecord
+from raysq.images.store_writer import StoreWriter
 from raysq.tasks.text import given
 from workflows.prepare import main as prepare_command
 

@@ -1,5 +1,7 @@
+import hashlib
 import json
 import logging
+import math
 import os
 import threading
 from pathlib import Path
@@ -269,3 +271,37 @@ def test_a_full_disk_is_told_at_the_next_call_and_spoils_nothing(tmp_path, monke
     writer.submit(3, TENSORS, {})  # an error is raised once
     writer.close()
     assert steps(tmp_path) == [1, 3]
+
+
+def edit_header(path, **changes):
+    """Change the header, and sign it as it is then."""
+    header = json.loads((path / "state.json").read_text()) | changes
+    header = {name: value for name, value in header.items() if name != "sha256" and value != "gone"}
+    text = json.dumps(header, sort_keys=True, separators=(",", ":"))
+    header["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    (path / "state.json").write_text(json.dumps(header))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"step": "5"}, {"best": "gone"}, {"state": [1]}, {"tensors_sha256": "gone"}]
+)
+def test_a_header_that_lacks_something_is_damaged_though_it_is_signed(tmp_path, changes):
+    path = save(tmp_path, 5, TENSORS, {"update": 5})
+    edit_header(path, note=math.nan)
+    assert load(path).state == {"update": 5}
+    edit_header(path, **changes)
+    with pytest.raises(CheckpointError, match=f"damaged .state.json has no {next(iter(changes))}"):
+        load(path)
+
+
+def test_a_header_nested_without_end_and_a_pipe_are_refused(tmp_path):
+    path = save(tmp_path, 5, TENSORS, {})
+    (path / "state.json").write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match=r"damaged .state\.json: it is nested too deeply"):
+        latest(tmp_path)
+    for name in ("tensors.safetensors", "state.json"):
+        path = save(tmp_path, 5, TENSORS, {})
+        (path / name).unlink()
+        os.mkfifo(path / name)
+        with pytest.raises(CheckpointError, match="no regular file; make it readable"):
+            latest(tmp_path)

@@ -211,5 +211,6 @@ def test_account() -> None:
         "reward_calls": 96,
     }
     assert (found["tokens_per_second"], found["reward_wait_share"]) == (22.5, 0.25)
-    progress.diverged = True
-    assert account("x", progress, 5)["state"] == "diverged"
+    progress.diverged, progress.diverged_on = True, [4, 2]
+    found = account("x", progress, 5)
+    assert (found["state"], found["diverged_on"]) == ("diverged", [4, 2])

@@ -1,10 +1,14 @@
 import json
 import math
+import os
 import re
+import tempfile
 from pathlib import Path
 from threading import Timer
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from raysq.config import UserError
 from raysq.training.journal import Journal, end, read
@@ -126,3 +130,66 @@ def test_a_second_writer_waits_for_the_first_to_end(tmp_path: Path) -> None:
     with Journal(path) as second:
         second.write(2, {"loss": 1.0})
     assert [record.step for record in read(path)[0]] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"step": math.inf},
+        {"step": -1},
+        {"step": 2**63},
+        {"time": math.nan},
+        {"time": 1e300},
+        {"metrics": {"a": 10**400}},
+        {"metrics": {"a b\n": 1}},
+        {"metrics": [1]},
+    ],
+)
+def test_a_record_that_no_journal_has_is_damage(tmp_path, fields):
+    path = tmp_path / "m.jsonl"
+    good = {"step": 1, "time": 2.5, "metrics": {"a": "NaN"}}
+    path.write_text(json.dumps(good) + "\n" + json.dumps({**good, **fields}) + "\n")
+    with pytest.raises(UserError, match="damaged at byte 50; move it away"):
+        read(path)
+    path.write_text("[" * 100_000 + "\n")
+    with pytest.raises(UserError, match="damaged at byte 0"):
+        read(path)
+
+
+def test_a_folder_or_a_pipe_in_its_place_is_told(tmp_path):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name, reason in (("folder", "Is a directory"), ("pipe", "it is no regular file")):
+        for function in (read, end):
+            with pytest.raises(UserError, match=rf"{name} cannot be read \({reason}\): make it readable"):
+                function(tmp_path / name)
+
+
+@settings(derandomize=True, max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.dictionaries(st.from_regex(r"[a-z_.\-]+(/[a-z_.\-]+)?", fullmatch=True), st.floats(), max_size=3)
+    )
+)
+def test_whatever_is_written_is_read(metrics):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.jsonl"
+        with Journal(path) as journal:
+            for step, values in enumerate(metrics):
+                journal.write(step, values)
+        records, _ = read(path)
+    assert [record.step for record in records] == list(range(len(metrics)))
+    assert str([record.metrics for record in records]) == str(metrics)  # nan is nan
+
+
+@settings(derandomize=True, max_examples=100, deadline=None)
+@given(st.binary(max_size=60))
+def test_any_bytes_are_records_or_a_users_error(content):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.jsonl"
+        path.write_bytes(content)
+        if b"\n" in content:
+            with pytest.raises(UserError, match=r"m\.jsonl is damaged at byte"):
+                read(path)
+        else:  # no complete line
+            assert read(path) == ([], 0)

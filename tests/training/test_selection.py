@@ -23,13 +23,19 @@ class Patient(Mle):
 
 
 def judged(
-    algorithm: Mle | CriticTraining, scores: list[float], *, fresh: bool = False, bounded: bool = False
+    algorithm: Mle | CriticTraining,
+    scores: list[float],
+    rewards: list[float] | None = None,
+    *,
+    fresh: bool = False,
+    bounded: bool = False,
 ) -> tuple[Progress, list[Verdict]]:
     """Evaluations after 0, 10, 20 .. updates."""
     progress, verdicts = Progress(), []
     for index, score in enumerate(scores):
         progress.update = 10 * index
-        verdicts.append(judge(progress, algorithm, "bleu", score, fresh=fresh, bounded=bounded))
+        reward = rewards[index] if rewards else None
+        verdicts.append(judge(progress, algorithm, "bleu", score, reward, fresh=fresh, bounded=bounded))
     return progress, verdicts
 
 
@@ -89,3 +95,22 @@ def test_a_collapse_is_two_scores_under_half_of_the_best(fresh: bool, diverged: 
     assert progress.diverged is diverged
     if diverged:
         assert progress.stopped_by == "dev bleu fell under half of its best (30.00) twice"
+
+
+@pytest.mark.parametrize(("fresh", "diverged"), [(False, True), (True, False)])
+def test_a_reward_collapse_is_under_a_tenth_of_the_first(fresh: bool, diverged: bool) -> None:
+    """Whatever the score says; of a policy that has just begun the first samples say nothing."""
+    progress, _ = judged(Mle(), [30.0, 31.0, 32.0], [20.0, 40.0, 2.0], fresh=fresh)
+    assert not progress.diverged
+    progress, verdicts = judged(Mle(), [30.0, 31.0, 32.0], [20.0, 40.0, 1.99], fresh=fresh)
+    assert progress.diverged is diverged
+    assert verdicts[-1].best
+    if diverged:
+        assert progress.stopped_by == "dev sample_bleu is 1.99, under a tenth of its first (20.00)"
+
+
+def test_a_segment_has_a_first_reward_of_its_own() -> None:
+    progress, _ = judged(Mle(), [30.0], [20.0])
+    progress.begin_segment()
+    judge(progress, Mle(), "bleu", 3.0, 1.0, fresh=False, bounded=False)
+    assert (progress.first_reward, progress.diverged) == (1.0, False)

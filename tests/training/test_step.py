@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -146,29 +147,30 @@ class BrokenScorer:
         pass
 
 
-PLACE = r"at update 7 of stage erac \(training examples \[3, 14, 15, 9, 2, 6, 5, 35\] \.\.\.\)"
-
-
 def test_a_loss_that_is_no_number(make_run: Any) -> None:
     run = make_run(ActorCritic(**JOINT))
     run.update(0)
     run.step.source = LocalSource(run.step.algorithm, run.networks, SentenceBleu(), BrokenScorer())
     before = run.parameters()
-    with pytest.raises(Diverged, match=f"^loss term td is nan {PLACE}$"):
+    with pytest.raises(Diverged, match=r"^loss term td is nan$"):
         run.update(7)
     for name, value in run.parameters().items():
         assert torch.equal(value, before[name]), name
 
 
 @pytest.mark.parametrize("group", ["policy", "critic"])
-@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.parametrize("value", ["nan", "inf", "1e+06"])
 def test_a_gradient_that_is_no_number(make_run: Any, group: str, value: str) -> None:
-    """Whichever network it is, neither changes."""
+    """Whichever network it is, neither changes; a number may be too large, too."""
     run = make_run(ActorCritic(**JOINT))
     run.update(0)
-    getattr(run.networks, group).output.bias.register_hook(lambda gradient: gradient + float(value))
+    bias = getattr(run.networks, group).output.bias
+    share = float(value) / len(bias) ** 0.5
+    bias.register_hook(lambda gradient: gradient + share)
     before = run.parameters()
-    with pytest.raises(Diverged, match=f"^gradient of the {group} is {value} {PLACE}$"):
+    with pytest.raises(
+        Diverged, match=f"^gradient norm of the {group} is {re.escape(value)}, not under 10000$"
+    ):
         run.update(7)
     for name, parameter in run.parameters().items():
         assert torch.equal(parameter, before[name]), name

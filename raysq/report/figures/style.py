@@ -62,6 +62,7 @@ _STYLE: Any = {
     "hatch.color": MUTED,
     "svg.hashsalt": "raysq",  # the same figure gives the same file
     "svg.fonttype": "path",
+    "text.parse_math": False,  # a $ in a label is one
 }
 
 

@@ -25,6 +25,7 @@ def test_a_job_that_finishes_succeeds_and_its_results_outlive_it(head: Head, dat
     assert "finishes" in head.ray("job", "list").stderr + head.ray("job", "list").stdout
 
 
+@pytest.mark.slow
 def test_a_sweep_as_a_job(head: Head, data: Path) -> None:
     """Its stages are trained on the cluster, its results outlive the job."""
     small = [f"--{option}" for option in ("space=search", "seeds=5", "quiet", f"data-dir={data}")]
@@ -99,6 +100,7 @@ time.sleep(600)
     assert ended.exists() == ended_by_itself
 
 
+@pytest.mark.slow
 def test_waiting_for_cpus_ends_when_a_node_joins(head: Head, data: Path, tmp_path: Path) -> None:
     env = head.env | {"RAY_ADDRESS": head.address}
     log = tmp_path / "log"

@@ -42,7 +42,9 @@ def wait_for_checkpoint(process: subprocess.Popen[bytes], store: Path, log: Path
 
 @pytest.mark.parametrize("num_learners", [0, 1])
 @pytest.mark.parametrize(
-    ("number", "whole_group", "status"), [(signal.SIGTERM, False, 143), (signal.SIGINT, True, 130)]
+    ("number", "whole_group", "status"),
+    [(signal.SIGTERM, False, 143), (signal.SIGINT, True, 130)],
+    ids=["SIGTERM", "SIGINT"],
 )
 def test_an_interrupted_command_leaves_everything_in_order(
     home: Path, data: Path, tmp_path: Path, num_learners: int, number: int, whole_group: bool, status: int
@@ -94,7 +96,9 @@ def test_a_learner_lost_too_often_ends_the_command_with_one_line(
         assert process.wait(120) == 1, log.read_text()
     assert log.read_text().splitlines()[-1] == (
         "error: the learners were lost 1 times, at last with learner 0 (its process died, often for want of "
-        "memory): repeat the command to continue from the last checkpoint; --verbose shows the learners' log"
+        "memory: a higher --gradient-accumulation, or a lower --decoding.batch-size or batch size of the "
+        "stage need less): repeat the command to continue from the last checkpoint; --verbose shows the "
+        "learners' log"
     )
     assert statuses(tmp_path / "mlflow.db") == {"FAILED"}
 

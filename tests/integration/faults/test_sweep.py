@@ -202,6 +202,7 @@ def runs_are_complete(place: Path, found: dict[str, Any]) -> None:
     assert steps == [0, 40, 80]
 
 
+@pytest.mark.slow
 def test_a_stage_that_fails_is_recorded_and_the_sweep_ends_with_status_1(
     data: Path, home: Path, tmp_path: Path
 ) -> None:

@@ -1,0 +1,199 @@
+"""Two learners on a cluster of two nodes: one of them lost, its node lost, its node taken away on notice."""
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.integration.faults.conftest import (
+    Head,
+    Run,
+    alive,
+    assert_continued,
+    assert_same_results,
+    called,
+    checkpoints,
+    command_line,
+    kill,
+    learners,
+    moment,
+    ray_head,
+    ray_node,
+    statuses,
+    within,
+)
+
+pytestmark = pytest.mark.faults
+
+UPDATES = {"mle": 500}
+SETTINGS = [
+    "--num-learners=2",
+    "--threads-per-learner=1",
+    "--reuse=never",
+    "--checkpoint-minutes=0.005",
+    "--network.hidden-size=16",
+    "--network.embedding-size=16",
+    "--decoding.max-length=12",
+    "--decoding.beam-size=2",
+    "--mle.optimizer=adam",
+    "--mle.learning-rate=0.01",
+    f"--mle.max-updates={UPDATES['mle']}",
+    "--mle.max-epochs=1000",
+    "--mle.max-decays=1000",
+    "--mle.evaluate-every=100",
+]
+RAYLET = b"raylet/raylet"
+"""In the command line of a node's main process."""
+NOTICE = 8
+"""Time between the notice that a node will be taken away and its end [s]."""
+IMPATIENT = """
+import sys
+from raysq.cluster import connection
+from raysq.workflow import main
+from workflows.mle import RECIPE
+connection.LOST_PATIENCE = 5.0
+sys.exit(main(RECIPE, None))
+"""
+
+
+@dataclass
+class Cluster:
+    """A head and a node of one CPU each; the node may be replaced."""
+
+    head: Head
+    exits: ExitStack
+    nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    """All that ever joined; the last one lives."""
+
+    def add_node(self) -> None:
+        """One more; returns when it has joined."""
+        log = self.head.home / f"node{len(self.nodes)}.log"
+        options = [f"--address={self.head.address}", "--num-cpus=1", "--object-store-memory=100000000"]
+        process = self.exits.enter_context(ray_node(options, self.head.env, log))
+        self.nodes.append(process)
+
+    def kill(self, node: subprocess.Popen[bytes]) -> None:
+        """SIGKILL of the raylet: all on the node die with it. After a notice it may have ended by itself."""
+        below = called(b"ray::", node.pid)
+        for raylet in called(RAYLET, node.pid):
+            with suppress(ProcessLookupError):  # it has ended by itself in this moment
+                kill(raylet, "the raylet of a node")
+        node.terminate()  # `ray start --block` outlives a raylet that has ended by itself with status 0
+        within(300, "the node has ended", lambda: node.poll() is not None and not alive(below))
+
+    def give_notice(self, node: subprocess.Popen[bytes]) -> float:
+        """Say that a node will be taken away; returns when that will be, by ``time.time``."""
+        (raylet,) = called(RAYLET, node.pid)
+        arguments = command_line(raylet).split(b"\0")
+        (node_id,) = (a.partition(b"=")[2].decode() for a in arguments if a.startswith(b"--node_id="))
+        ends = time.time() + NOTICE
+        told = self.head.ray(
+            "drain-node",
+            f"--address={self.head.address}",
+            f"--node-id={node_id}",
+            "--reason=DRAIN_NODE_REASON_PREEMPTION",
+            "--reason-message=a test",
+            f"--deadline-remaining-seconds={NOTICE}",
+        )
+        assert told.returncode == 0, told.stderr
+        print(f"{time.strftime('%H:%M:%S')} told node {node_id} that it has {NOTICE} s")
+        return ends
+
+    def learners(self) -> set[int]:
+        """On all nodes."""
+        return {p for node in (self.head.process, *self.nodes) for p in learners(node.pid)}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    options = ["--num-cpus=1", "--include-dashboard=false"]  # nobody looks, and it takes long to start
+    with (
+        tempfile.TemporaryDirectory(prefix="rsq", dir="/tmp", ignore_cleanup_errors=True) as home,
+        ray_head(Path(home), *options) as head,
+        ExitStack() as exits,
+    ):
+        started = Cluster(head, exits)
+        started.add_node()
+        yield started
+
+
+def mle(cluster: Cluster, data: Path, place: Path, *program: str) -> Run:
+    command = [*(program or ["workflows/mle.py"]), *SETTINGS, f"--data-dir={data}"]
+    return Run(command, UPDATES, cluster.head.attached(), place)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: Cluster, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = mle(cluster, data, tmp_path_factory.mktemp("undisturbed"))
+    with run.running() as process:
+        run.finish(process)
+    return run
+
+
+def test_what_is_lost_of_two_learners_is_replaced_and_nothing_changes(
+    cluster: Cluster, undisturbed: Run, data: Path, tmp_path: Path
+) -> None:
+    """First the node of a learner, on notice; then a learner; then a node at once."""
+    run = mle(cluster, data, tmp_path)
+    with run.running() as process:
+
+        def learners_at(first: int, last: int) -> set[int]:
+            run.wait_for(process, "mle", moment(f"mle {first}", first, last))
+            found = cluster.learners()
+            assert len(found) == 2
+            return found
+
+        def wait_for_others(than: set[int]) -> None:
+            run.while_it_runs(process, "two new learners", lambda: len(cluster.learners() - than) == 2)
+
+        before = learners_at(40, 60)  # they work until its deadline: 250 updates on a fast machine
+        taken = cluster.nodes[-1]
+        assert len(learners(taken.pid)) == 1
+        ends = cluster.give_notice(taken)
+        cluster.add_node()
+        time.sleep(max(0.0, ends - time.time()))
+        cluster.kill(taken)
+        wait_for_others(before)
+
+        before = learners_at(350, 380)
+        kill(sorted(before)[moment("which", 0, 1)], "one of two learners")
+        wait_for_others(before)
+
+        before = learners_at(420, 440)
+        lost = cluster.nodes[-1]
+        assert len(learners(lost.pid)) == 1
+        cluster.kill(lost)
+        cluster.add_node()
+        wait_for_others(before)
+        run.finish(process)
+    assert_continued(run, "mle")
+    assert_same_results(run, undisturbed)
+
+
+def test_a_node_lost_for_good_ends_the_command_and_the_same_command_continues(
+    cluster: Cluster, undisturbed: Run, data: Path, tmp_path: Path
+) -> None:
+    run = mle(cluster, data, tmp_path, "-c", IMPATIENT)
+    with run.running() as process:
+        run.wait_for(process, "mle", moment("for good", 40, 160))
+        cluster.kill(cluster.nodes[-1])
+        assert process.wait(600) == 1, run.log.read_text()
+    lacking = "--num-learners 2 needs 2 CPUs, what is left of the cluster has 1"
+    lines = run.log.read_text().splitlines()
+    assert f"waiting for a node: {lacking}" in lines
+    assert lines[-1] == (
+        f"error: {lacking}: lower it, or add a node; repeat the command to continue from the last checkpoint"
+    )
+    assert statuses(tmp_path / "mlflow.db") == {"FAILED"}
+    assert checkpoints(tmp_path / "stages")
+    within(60, "no learner is left", lambda: not cluster.learners())
+    cluster.add_node()
+    with run.running() as again:
+        run.finish(again)
+    assert_continued(run, "mle")
+    assert_same_results(run, undisturbed)
