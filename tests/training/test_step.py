@@ -1,6 +1,7 @@
+import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,23 +137,29 @@ def test_each_network_is_clipped_by_its_own_norm(make_run: Any) -> None:
     assert metrics[f"gradient_norm_{larger}"] == pytest.approx((norms[larger], 1.0))  # before it was clipped
 
 
+@dataclass
 class BrokenScorer:
-    """Rewards that are no numbers."""
+    """Rewards that are no numbers, or far too large."""
+
+    factor: float
 
     def submit(self, samples: Samples, references: Sequence[Any]) -> ScoredRewards:
         rewards = LOCAL.submit(samples, references).result()
-        return ScoredRewards(Rewards(rewards.sequence, rewards.token * torch.nan, rewards.scale), 0.0)
+        return ScoredRewards(Rewards(rewards.sequence, rewards.token * self.factor, rewards.scale), 0.0)
 
     def warm_up(self) -> None:
         pass
 
 
-def test_a_loss_that_is_no_number(make_run: Any) -> None:
+@pytest.mark.parametrize(
+    ("factor", "said"), [(math.nan, "nan"), (math.inf, "(nan|inf)"), (1e9, r"\d.*e\+1\d")]
+)
+def test_a_loss_that_is_no_number(make_run: Any, factor: float, said: str) -> None:
     run = make_run(ActorCritic(**JOINT))
     run.update(0)
-    run.step.source = LocalSource(run.step.algorithm, run.networks, SentenceBleu(), BrokenScorer())
+    run.step.source = LocalSource(run.step.algorithm, run.networks, SentenceBleu(), BrokenScorer(factor))
     before = run.parameters()
-    with pytest.raises(Diverged, match=r"^loss term td is nan$"):
+    with pytest.raises(Diverged, match=f"^loss term td is {said}$"):
         run.update(7)
     for name, value in run.parameters().items():
         assert torch.equal(value, before[name]), name
