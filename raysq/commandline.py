@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
 
+from raysq.completion import completion
 from raysq.config import Config, Unfinished, UserError, as_typed
 from raysq.files import regular
 from raysq.options import COMMANDS, Option, alternatives, help_text, options_of, spelling
@@ -127,8 +128,9 @@ def parse(
 ) -> C:
     """The settings that a command line means.
 
-    ``--help`` and ``--print-config`` print and raise ``SystemExit(0)``. ``defaults_for`` gives the task's
-    defaults; those of stages that this workflow does not have are passed over.
+    ``--help``, ``--print-config`` and ``--print-completion`` print and raise ``SystemExit(0)``.
+    ``defaults_for`` gives the task's defaults; those of stages that this workflow does not have are passed
+    over.
 
     Raises:
         UserError: names the first thing that is wrong, and the remedy.
@@ -138,6 +140,9 @@ def parse(
     commands = {name for name, _, _ in arguments} & COMMANDS.keys()
     if "help" in commands:
         _show(help_text(config_class, prog, description))
+        raise SystemExit(0)
+    if "print_completion" in commands:
+        _show(completion(config_class, sys.argv[0]))
         raise SystemExit(0)
     from_files: dict[str, Given] = {}
     typed: dict[str, Given] = {}

@@ -19,6 +19,10 @@ from raysq.config import Config, as_typed
 COMMANDS = {
     "config": ("--config FILE", "Read settings from a JSON or TOML file, keys nested or dotted."),
     "print_config": ("--print-config", "Print the resolved settings as JSON, fit for --config, and end."),
+    "print_completion": (
+        "--print-completion",
+        "Print what a shell needs to complete this command, and end.",
+    ),
     "debug": ("--debug", "Show the traceback of an error."),
     "help": ("-h, --help", "Show this and end."),
 }

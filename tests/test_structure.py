@@ -19,6 +19,7 @@ LAYERS = (
         "config",
         "options",
         "commandline",
+        "completion",
         "claim",
         "disk",
         "files",
