@@ -32,7 +32,7 @@ from pydantic_core import ErrorDetails, PydanticUndefined
 from raysq.config import Config, Unfinished, UserError, as_typed
 from raysq.files import regular
 from raysq.options import COMMANDS, Option, alternatives, help_text, options_of, spelling
-from raysq.terminal import without_credentials
+from raysq.terminal import as_started, without_credentials
 
 C = TypeVar("C", bound=Config)
 Options = Mapping[str, Option]
@@ -76,7 +76,7 @@ def run_command(
     once, with the same status. Other exceptions are faults of the program and keep their traceback.
     """
     argv = sys.argv[1:] if argv is None else argv
-    prog = prog or f"python {sys.argv[0]}"
+    prog = prog or as_started()
     try:
         config = parse(
             config_class, argv, prog=prog, description=description or "", defaults_for=defaults_for

@@ -35,7 +35,7 @@ from raysq.recipe import PlannedStage, Recipe, TrainingConfig, package_digest, p
 from raysq.records import RESULT
 from raysq.tasks import task_named
 from raysq.tasks.generated import demo_settings, generated, holds_generated
-from raysq.terminal import terminal
+from raysq.terminal import as_started, terminal
 from raysq.tracking import RunStatus, Tracker
 from raysq.training.job import job_of, local_device, run_here, workers_of
 from raysq.training.samples import NO_NETWORKS
@@ -181,7 +181,7 @@ def given_data(config: TrainingConfig, places: Places) -> Corpus | None:
     if not task.generated:
         raise UserError(
             f"--task {task.name} needs --data-dir, a folder that "
-            f"python workflows/prepare.py --task {task.name} has written"
+            f"{as_started('prepare')} --task {task.name} has written"
         )
     return None
 
