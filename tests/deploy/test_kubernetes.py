@@ -4,11 +4,13 @@ import copy
 import itertools
 import json
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
+from ray.autoscaler._private.node_provider_availability_tracker import NodeAvailabilitySummary
 from ray.autoscaler._private.resource_demand_scheduler import _default_utilization_scorer, get_nodes_for
 
 from tests.deploy.manifests import MANIFESTS, defects, documents, pods
@@ -101,9 +103,8 @@ def test_the_job_s_learners_and_workers_start_just_the_pods_that_they_need() -> 
     given = dict(itertools.pairwise(entry))
     learners = [{"CPU": 1, "GPU": 1}] * int(given["--num-learners"])
     workers = [{given["--worker-resource"]: 1}] * int(given["--num-reward-workers"])
-    started, left = get_nodes_for(
-        node_types(), {"headgroup": 1}, "headgroup", 12, learners + workers, _default_utilization_scorer
-    )
+    scorer = partial(_default_utilization_scorer, node_availability_summary=NodeAvailabilitySummary({}))
+    started, left = get_nodes_for(node_types(), {"headgroup": 1}, "headgroup", 12, learners + workers, scorer)
     assert dict(started) == {"gpu": 4, "cpu": 2}
     assert left == []
 

@@ -1,4 +1,4 @@
-"""Commands that deploy/README.md and the manifests give: their options exist, and files they name are there."""
+"""Commands that deploy/README.md and the manifests give: their options exist, and so do files they name."""
 
 import importlib
 import re
