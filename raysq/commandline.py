@@ -33,7 +33,7 @@ from raysq.completion import completion
 from raysq.config import Config, Unfinished, UserError, as_typed
 from raysq.files import regular
 from raysq.options import COMMANDS, Option, alternatives, help_text, options_of, spelling
-from raysq.terminal import without_credentials
+from raysq.terminal import as_started, without_credentials
 
 C = TypeVar("C", bound=Config)
 Options = Mapping[str, Option]
@@ -77,7 +77,7 @@ def run_command(
     once, with the same status. Other exceptions are faults of the program and keep their traceback.
     """
     argv = sys.argv[1:] if argv is None else argv
-    prog = prog or f"python {sys.argv[0]}"
+    prog = prog or as_started()
     try:
         config = parse(
             config_class, argv, prog=prog, description=description or "", defaults_for=defaults_for

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from raysq.terminal import shown, without_credentials
 
@@ -201,6 +201,9 @@ class TrainingCommand(Config):
     num_sample_workers: int = Field(1, ge=1)
     """Processes that draw and score samples ahead of the learners, where there are such samples: proposals
     around the references, and with sampling remote those of the policy. Results do not depend on it."""
+    worker_resource: str | None = None
+    """Custom resource of Ray of which every reward and sample worker takes one, which keeps them on the nodes
+    that have it: one started with --resources '{"NAME": 8}' has room for eight. None: they run anywhere."""
     sampling: Literal["learner", "remote"] = "learner"
     """Where samples of the policy are drawn: by the learner between two updates, or by sample workers, which
     with a max_staleness above 0 draw during the updates."""
@@ -232,7 +235,16 @@ class TrainingCommand(Config):
     def _workers_need_ray(self) -> Self:
         if self.sampling == "remote" and not self.num_learners:
             raise ValueError("`num_learners` must be above 0 with `sampling` remote")
+        if self.worker_resource is not None and not self.num_learners:
+            raise ValueError("`num_learners` must be above 0 with `worker_resource`")
         return self
+
+    @field_validator("worker_resource")
+    @classmethod
+    def _custom(cls, name: str | None) -> str | None:
+        if name in ("", "CPU", "GPU", "memory", "object_store_memory"):
+            raise ValueError("must be the name of a custom resource, none of Ray's own")
+        return name
 
     @model_validator(mode="after")
     def _one_loudness(self) -> Self:

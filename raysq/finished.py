@@ -30,6 +30,7 @@ from raysq.records import (
     read_record,
 )
 from raysq.rewards.settings import RewardSettings
+from raysq.terminal import as_started
 from raysq.training.job import local_device
 from raysq.training.stage import PREPARATION
 from raysq.training.state import build_critic, build_policy, load_network, read_result
@@ -189,7 +190,7 @@ class FinishedStage:
         """
         words, policy = self.preparation.source_vocabulary, self.policy(local_device(settings.device))
         if words is None or not isinstance(policy, Seq2Seq):
-            raise UserError(f"stage {self.name} in {self.folder} reads images: use workflows/caption.py")
+            raise UserError(f"stage {self.name} in {self.folder} reads images: use {as_started('caption')}")
         target, decoding = self.preparation.target_vocabulary, self._decoding(settings)
         return Translator(policy, words, target, decoding, settings.unknown)
 
@@ -199,7 +200,7 @@ class FinishedStage:
         Raises UserError as `policy`, and where it reads text or unknown words are to be copied.
         """
         if self.preparation.manifest.features is None:
-            raise UserError(f"stage {self.name} in {self.folder} reads text: use workflows/translate.py")
+            raise UserError(f"stage {self.name} in {self.folder} reads text: use {as_started('translate')}")
         if settings.unknown == "copy":
             raise UserError("--unknown copy: an image has no words to copy: give keep or drop")
         policy, target = self.policy(local_device(settings.device)), self.preparation.target_vocabulary
@@ -239,11 +240,11 @@ def _nested(flat: Mapping[str, Scalar]) -> dict[str, Any]:
 def _stage_of(run: Path, name: str | None) -> Path:
     """Folder of a stage of a workflow."""
     if not run.is_dir():
-        raise UserError(f"--run {run}: no such folder: python workflows/runs.py lists what there is")
+        raise UserError(f"--run {run}: no such folder: {as_started('runs')} lists what there is")
     if not (run / RESULT).is_file():
         raise UserError(
             f"{run} holds no finished run: repeat the command that trains it, or give --run the folder of a "
-            "stage that is finished; python workflows/runs.py lists what there is"
+            f"stage that is finished; {as_started('runs')} lists what there is"
         )
     stages = [entry for entry in read_record(run / RESULT, ResultRecord).stages if entry.has_policy]
     for entry in reversed(stages):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -31,3 +34,25 @@ def shown(name: str) -> str:
 def without_credentials(text: str) -> str:
     """A text without the users, passwords and queries of its addresses."""
     return _QUERY.sub(r"\1...", _USER.sub("", text))
+
+
+def as_started(workflow: str | None = None) -> str:
+    """How a workflow is run where this process was started: by path, or with ``-m`` as it is installed.
+
+    ``python workflows/runs.py`` beside ``workflows/erac.py``, ``python -m raysq.workflows.runs`` beside
+    ``raysq.workflows.erac``. A process that no workflow began (a learner on another node) tells it from where
+    this package lies.
+
+    Args:
+        workflow: its name; none: of what was started itself, a workflow or not.
+    """
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    if module is not None and module.parent.rpartition(".")[2] == "workflows":
+        return f"python -m {module.name if workflow is None else f'{module.parent}.{workflow}'}"
+    if workflow is None:
+        return f"python {sys.argv[0]}"
+    beside = Path(sys.argv[0] or "-").with_name(f"{workflow}.py")
+    if beside.is_file():
+        return f"python {shlex.quote(str(beside))}"
+    installed = (Path(__file__).parent / "workflows").is_dir()
+    return f"python -m raysq.workflows.{workflow}" if installed else f"python workflows/{workflow}.py"

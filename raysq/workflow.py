@@ -35,9 +35,9 @@ from raysq.recipe import PlannedStage, Recipe, TrainingConfig, package_digest, p
 from raysq.records import RESULT
 from raysq.tasks import task_named
 from raysq.tasks.generated import demo_settings, generated, holds_generated
-from raysq.terminal import terminal
+from raysq.terminal import as_started, terminal
 from raysq.tracking import RunStatus, Tracker
-from raysq.training.job import job_of, local_device, run_here, workers_of
+from raysq.training.job import job_of, local_device, places_of, run_here, workers_of
 from raysq.training.samples import NO_NETWORKS
 from raysq.training.state import read_result
 from raysq.training.step import Diverged
@@ -70,7 +70,8 @@ def run(recipe: Recipe, config: TrainingConfig) -> int:
             return _run(recipe, config, places, local_device(config.device))
         from raysq.cluster.connection import connection
 
-        with connection(config, say) as device:
+        num_places = places_of(config, [stage.algorithm for stage in recipe.stages_of(config)])
+        with connection(config, say, num_places) as device:
             return _run(recipe, config, places, device)
     except Diverged as error:
         print(f"error: {error}: give the stage a lower learning rate or clip norm", file=sys.stderr)
@@ -181,7 +182,7 @@ def given_data(config: TrainingConfig, places: Places) -> Corpus | None:
     if not task.generated:
         raise UserError(
             f"--task {task.name} needs --data-dir, a folder that "
-            f"python workflows/prepare.py --task {task.name} has written"
+            f"{as_started('prepare')} --task {task.name} has written"
         )
     return None
 
@@ -241,7 +242,8 @@ def _train(
     from raysq.cluster.connection import Room
     from raysq.cluster.driver import run_on_ray
 
-    room = Room(config, device, terminal(quiet=config.quiet).print)
+    num_places = places_of(config, [stage.spec.algorithm for stage in todo])
+    room = Room(config, device, terminal(quiet=config.quiet).print, num_places)
     run_on_ray(job, places.output / "ray", workers_of(config), room.check, verbose=config.verbose)
 
 

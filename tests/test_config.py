@@ -124,6 +124,7 @@ def test_common_options_of_a_workflow() -> None:
         "num_learners": 1,
         "num_reward_workers": 1,
         "num_sample_workers": 1,
+        "worker_resource": None,
         "sampling": "learner",
         "max_staleness": 0,
         "gradient_accumulation": 1,

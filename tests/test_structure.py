@@ -4,6 +4,7 @@ import ast
 import importlib.metadata
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -59,7 +60,7 @@ LAYERS = (
 )
 """Parts of raysq: each imports from its own layer and from those above it in this list."""
 RANKS = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-WHOLE_TESTS = {"integration", "theory", "behaviour", "benchmarks", "every_algorithm", "fuzz"}
+WHOLE_TESTS = {"integration", "theory", "behaviour", "benchmarks", "every_algorithm", "fuzz", "deploy"}
 """Folders of tests that mirror no part of the package."""
 WHOLE_FILES = {"test_structure.py", "test_security.py"}
 """Tests of the whole package, likewise."""
@@ -122,6 +123,14 @@ def test_imports_go_down(path: Path) -> None:
     own = part_of(module_name(path))
     assert own in RANKS, f"give {own} its place in LAYERS"
     assert [name for name in inside if RANKS[part_of(name)] > RANKS[own]] == []
+
+
+def test_every_folder_with_sources_is_installed() -> None:
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    folders = {path.parent for path in python_files("raysq", "workflows", "tune_spaces")}
+    places = setuptools["package-dir"]
+    named = {Path(places.get(name, name.replace(".", "/"))) for name in setuptools["packages"]}
+    assert named == folders
 
 
 def test_imports_have_no_cycle() -> None:

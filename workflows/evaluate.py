@@ -32,7 +32,7 @@ from raysq.files import replace_json, write_lines
 from raysq.finished import DecodeSettings, FinishedStage, data_dir_of
 from raysq.metrics import NAMES, CorpusScore, corpus_bleu, detokenised_bleu, text_scores
 from raysq.places import lasting
-from raysq.terminal import terminal
+from raysq.terminal import as_started, terminal
 
 
 class EvaluateSettings(DecodeSettings):
@@ -59,7 +59,7 @@ class EvaluateSettings(DecodeSettings):
         if self.source is not None and self.target is None and self.raw_references is None:
             raise ValueError(
                 "`target` or `raw_references` must be given with `source`; without references there is "
-                "workflows/translate.py"
+                f"{as_started('translate')}"
             )
         if self.source is None and self.target is not None:
             raise ValueError("`source` must be given with `target`")

@@ -31,7 +31,7 @@ from raysq.data.settings import PrepareSettings, task_defaults
 from raysq.images.annotations import first_named
 from raysq.places import default_place, lasting
 from raysq.tasks.text import given
-from raysq.terminal import terminal
+from raysq.terminal import as_started, terminal
 
 PLAIN_SECONDS = 10.0
 """Time between two lines of progress where there is no terminal."""
@@ -100,7 +100,7 @@ def report(
     console.print(counts(manifest), soft_wrap=False)
     sizes = ", ".join(f"{size:,} {side}" for side, size in manifest.vocabulary_sizes.items())
     console.print(f"vocabulary: {sizes}, with 4 specials each")
-    console.print(f"next: python workflows/erac.py --task {settings.task} --data-dir {folder}")
+    console.print(f"next: {as_started('erac')} --task {settings.task} --data-dir {folder}")
 
 
 def counts(manifest: Manifest) -> Table:

@@ -28,7 +28,7 @@ from raysq.report.papers import TABLES
 from raysq.report.rows import SpaceResults, read_rows, write_rows
 from raysq.report.section import Section, section_of
 from raysq.report.tables import quoted_table
-from raysq.terminal import terminal
+from raysq.terminal import as_started, terminal
 from raysq.tracked import Tracked
 from raysq.tracking import Tracker, default_uri
 
@@ -74,7 +74,7 @@ def main(settings: ReportSettings) -> None:
         parts += with_references(read_rows(folder), settings.data_dir)
     if not parts:
         raise UserError(
-            f"experiment {settings.experiment} has no sweep: python workflows/tune.py --space NAME makes one"
+            f"experiment {settings.experiment} has no sweep: {as_started('tune')} --space NAME makes one"
         )
     make(output)
     sections = [section_of(completed(of_one)) for of_one in _by_space(parts)]

@@ -31,7 +31,7 @@ from raysq.inventory import Inventory, RunEntry, StageEntry, is_run, read_run, t
 from raysq.outbox import UNDELIVERED, Outbox, delivers, kept_in
 from raysq.prune import Pruned, prune
 from raysq.records import SETTINGS
-from raysq.terminal import terminal
+from raysq.terminal import as_started, terminal
 from raysq.tracking import Tracker, without_credentials
 
 METRICS = {
@@ -118,7 +118,7 @@ def _show(settings: RunsSettings, inventory: Inventory, console: Console) -> Non
         console.print(
             f"no run refers to {len(unreferenced)} stages ({size}): --stages, --prune --unreferenced"
         )
-    console.print("a run's stages, and how to go on with it: python workflows/runs.py --run FOLDER")
+    console.print(f"a run's stages, and how to go on with it: {as_started('runs')} --run FOLDER")
 
 
 def _show_run(settings: RunsSettings, folder: Path, console: Console) -> None:
@@ -126,7 +126,7 @@ def _show_run(settings: RunsSettings, folder: Path, console: Console) -> None:
     if not is_run(folder):
         raise UserError(
             f"--run {folder} is no workflow's output folder: "
-            "python workflows/runs.py --root FOLDER lists those under a folder"
+            f"{as_started('runs')} --root FOLDER lists those under a folder"
         )
     run = read_run(folder, {})
     damage = [*run.damage, *(_damaged_checkpoints(run) if run.holder is None else ())]
@@ -168,7 +168,7 @@ def _advice(run: RunEntry) -> dict[str, str]:
         advice["in use"] = f"by {run.holder}"
     elif run.workflow and not finished:
         config = shlex.quote(str(run.folder / SETTINGS))
-        advice["continue"] = f"python workflows/{run.workflow}.py --config {config}"
+        advice["continue"] = f"{as_started(run.workflow)} --config {config}"
         if _sources_changed(run):
             advice["note"] = "raysq's sources have changed since: stages begun before are trained afresh"
     if run.holder is None and (run.folder / UNDELIVERED).exists():
@@ -176,8 +176,8 @@ def _advice(run: RunEntry) -> dict[str, str]:
     usable = [model.folder for model in run.models if model.done]
     if usable:
         model = shlex.quote(str(run.folder if finished else usable[-1]))
-        advice["evaluate"] = f"python workflows/evaluate.py --run {model}"
-        advice["translate"] = f"python workflows/translate.py --run {model} < FILE"
+        advice["evaluate"] = f"{as_started('evaluate')} --run {model}"
+        advice["translate"] = f"{as_started('translate')} --run {model} < FILE"
     if run.tracking_uri.startswith("sqlite:"):
         advice["metrics"] = f"mlflow ui --backend-store-uri {shlex.quote(run.tracking_uri)}"
     elif run.tracking_uri:

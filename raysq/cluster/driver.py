@@ -90,10 +90,13 @@ def train_on_ray(
     """
     try:
         reward, sample_workers = job.reward, []
-        workers = create_reward_workers(num_workers.reward, reward.function())
+        workers = create_reward_workers(num_workers.reward, reward.function(), resource=num_workers.resource)
         if any(drawn_by_workers(stage.algorithm, job.sampling) for stage in job.stages):
             sample_workers = create_sample_workers(
-                num_workers.sample, reward.function(), scale_by_length=reward.scale_by_length
+                num_workers.sample,
+                reward.function(),
+                scale_by_length=reward.scale_by_length,
+                resource=num_workers.resource,
             )
         trainer = TorchTrainer(
             learn,

@@ -42,7 +42,11 @@ class RewardWorker:
 
 
 def create_reward_workers(
-    num_workers: int, reward_function: RewardFunction, *, num_cpus: float = 0.0
+    num_workers: int,
+    reward_function: RewardFunction,
+    *,
+    num_cpus: float = 0.0,
+    resource: str | None = None,
 ) -> list[Any]:
     """Start reward workers and return their handles, at once; ``RemoteScorer.warm_up`` waits for them.
 
@@ -51,11 +55,12 @@ def create_reward_workers(
         reward_function: what they score with; must be picklable and its class importable on every node.
         num_cpus: CPUs that each reserves. None by default: scoring takes little, and a fraction reserved can
             leave a learner without its whole CPU. Reserve where scoring is heavy.
+        resource: as `create_workers`.
 
     Raises:
         ValueError: ``num_workers`` < 1.
     """
-    return create_workers(RewardWorker, num_workers, reward_function, num_cpus=num_cpus)
+    return create_workers(RewardWorker, num_workers, reward_function, num_cpus=num_cpus, resource=resource)
 
 
 @dataclass(frozen=True, slots=True)

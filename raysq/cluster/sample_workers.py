@@ -94,14 +94,18 @@ class SampleWorker:
 
 
 def create_sample_workers(
-    num_workers: int, reward_function: RewardFunction, *, scale_by_length: bool
+    num_workers: int,
+    reward_function: RewardFunction,
+    *,
+    scale_by_length: bool,
+    resource: str | None = None,
 ) -> list[Any]:
     """Start sample workers and return their handles, at once; see ``create_workers``.
 
     Raises:
         ValueError: ``num_workers`` < 1.
     """
-    return create_workers(SampleWorker, num_workers, reward_function, scale_by_length)
+    return create_workers(SampleWorker, num_workers, reward_function, scale_by_length, resource=resource)
 
 
 def wait_for(workers: Sequence[Any], timeout_seconds: float = 600.0) -> None:

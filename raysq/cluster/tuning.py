@@ -51,6 +51,8 @@ class Resources:
     """Trials at a time; 0: as many as there are CPUs and GPUs for."""
     nested: NumWorkers | None = None
     """Learners and workers of each trial; none: it trains in its own process."""
+    places: int = 0
+    """Reward and sample workers of a trial that take one of ``nested.resource`` each."""
 
     def most(self) -> int:
         """Trials at a time on the cluster this process is attached to. Raises UserError where none fits."""
@@ -65,6 +67,9 @@ class Resources:
                 )
             if wanted:
                 fit.append(int(has / wanted))
+        if self.nested is not None and self.nested.resource is not None:
+            # more at a time would wait for one another's workers; for one trial there is room: ``connection``
+            fit.append(max(1, int(there.get(self.nested.resource, 0.0) / self.places)))
         return self.concurrent or min(fit)
 
     def of_trial(self) -> dict[str, float]:

@@ -17,7 +17,9 @@ MAX_RETRIES = 3
 """Times a call is repeated when its worker dies under it."""
 
 
-def create_workers(kind: type, num_workers: int, *arguments: object, num_cpus: float = 0.0) -> list[Any]:
+def create_workers(
+    kind: type, num_workers: int, *arguments: object, num_cpus: float = 0.0, resource: str | None = None
+) -> list[Any]:
     """Start Ray processes of a class and return their handles, at once.
 
     Create them in the driver and keep the handles there as long as they are needed; copies may travel to
@@ -28,6 +30,7 @@ def create_workers(kind: type, num_workers: int, *arguments: object, num_cpus: f
         num_workers: how many, at least 1.
         arguments: of the class; picklable.
         num_cpus: CPUs that each reserves.
+        resource: custom resource of which each takes one; none: they start on any node.
 
     Raises:
         ValueError: ``num_workers`` < 1.
@@ -36,6 +39,7 @@ def create_workers(kind: type, num_workers: int, *arguments: object, num_cpus: f
         raise ValueError(f"num_workers must be at least 1, not {num_workers}")
     remote_class = ray.remote(
         num_cpus=num_cpus,
+        resources=None if resource is None else {resource: 1},
         max_restarts=-1,
         max_task_retries=MAX_RETRIES,
         scheduling_strategy="SPREAD",

@@ -32,7 +32,7 @@ from raysq.sweep.show import Board, best_text, closing_table, forecast_table, fo
 from raysq.sweep.space import Space
 from raysq.terminal import terminal
 from raysq.tracking import RunStatus, Tracker
-from raysq.training.job import job_of, workers_of
+from raysq.training.job import job_of, places_of, workers_of
 from raysq.workflow import generated_data, given_data, try_proposals, version_of
 
 FAILED = 1
@@ -53,8 +53,16 @@ def run(space: Space, settings: TuneSettings, recipe_named: Callable[[str], Reci
     wanted = settings.model_copy(update={"num_learners": max(1, settings.num_learners)})
     if settings.num_learners == 0:
         wanted = wanted.model_copy(update={"device": "cuda" if settings.gpus_per_trial else "cpu"})
-    with connection(wanted, say) as device:
+    with connection(wanted, say, _places(trials.all())) as device:
         return Sweep(space, settings, places, trials, device).run()
+
+
+def _places(trials: Sequence[Configured]) -> int:
+    """What the workers of one stage at a time take, at most, of ``--worker-resource``."""
+    return max(
+        places_of(config, [stage.algorithm for stage in recipe.stages_of(config)])
+        for _, recipe, config in trials
+    )
 
 
 def _forecast(trials: Sequence[Configured], settings: TuneSettings, places: Places) -> None:
@@ -237,7 +245,13 @@ class Sweep:
     def _resources(self) -> Resources:
         settings = self.settings
         nested = workers_of(self.first[0][2]) if settings.num_learners else None
-        return Resources(settings.cpus_per_trial, settings.gpus_per_trial, settings.max_concurrent, nested)
+        return Resources(
+            settings.cpus_per_trial,
+            settings.gpus_per_trial,
+            settings.max_concurrent,
+            nested,
+            _places(self.first),
+        )
 
     def _conclude(self, done: Sequence[Trained], runs: SweepRuns, *, failed: bool) -> None:
         """result.json, the table, and where to look."""

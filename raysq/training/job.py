@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from raysq.algorithms import Algorithm
 from raysq.config import DecodingConfig, NetworkConfig, UserError
 from raysq.data.shards import Corpus
 from raysq.evaluation import Evaluator
@@ -18,7 +19,7 @@ from raysq.rewards.scoring import LocalScorer
 from raysq.rewards.settings import RewardSettings
 from raysq.training import memory
 from raysq.training.collective import Collective
-from raysq.training.samples import LocalSource, MakeSource, Sampling
+from raysq.training.samples import LocalSource, MakeSource, Sampling, drawn_by_workers
 from raysq.training.spec import StageSpec
 from raysq.training.stage import Surroundings, run_stage
 
@@ -53,6 +54,8 @@ class NumWorkers:
     reward: int
     sample: int
     """None of these are started where no stage needs them."""
+    resource: str | None = None
+    """Custom resource of Ray of which every reward and sample worker takes one."""
 
 
 def job_of(
@@ -76,7 +79,17 @@ def job_of(
 
 def workers_of(config: TrainingConfig) -> NumWorkers:
     """The processes that the settings ask for."""
-    return NumWorkers(config.num_learners, config.num_reward_workers, config.num_sample_workers)
+    return NumWorkers(
+        config.num_learners, config.num_reward_workers, config.num_sample_workers, config.worker_resource
+    )
+
+
+def places_of(config: TrainingConfig, algorithms: Iterable[Algorithm]) -> int:
+    """How much of the custom resource the reward and sample workers take that these stages need."""
+    if config.worker_resource is None:
+        return 0
+    sampled = any(drawn_by_workers(algorithm, config.sampling) for algorithm in algorithms)
+    return config.num_reward_workers + (config.num_sample_workers if sampled else 0)
 
 
 def local_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
