@@ -2,13 +2,15 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from raysq import progress
 from raysq.algorithms import ActorCritic, Algorithm, Mle
-from raysq.progress import Progress
+from raysq.logs import sender
+from raysq.progress import Pace, Progress, duration
 from raysq.recipe import PlannedStage
 from raysq.training.journal import Record
 from raysq.training.spec import StageSpec
@@ -40,14 +42,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def shown() -> Callable[..., str]:
-    """What is printed for some records (run id, step, metrics)."""
+    """What is printed for some records (run id, step, metrics and perhaps time)."""
 
-    def show(*records: tuple[str, int, dict[str, float]], terminal: bool = False, quiet: bool = False) -> str:
+    def show(*records: Any, terminal: bool = False, quiet: bool = False, num_learners: int = 1) -> str:
         file = io.StringIO()
         console = Console(file=file, force_terminal=terminal, quiet=quiet, width=60, color_system=None)
-        display = Progress(console, STAGES, num_examples=500)
-        for run_id, step, metrics in records:
-            display.show(run_id, Record(step, 0.0, metrics))
+        display = Progress(console, STAGES, 500, num_learners)
+        for run_id, step, metrics, *at in records:
+            display.show(run_id, Record(step, at[0] if at else 0.0, metrics))
         display.close()
         return file.getvalue()
 
@@ -64,6 +66,57 @@ def test_plain_lines_from_time_to_time(clock: Clock) -> None:
     assert file.getvalue() == (
         "mle update 10: loss 1010.000, 1234 tokens/s\nmle update 20: loss 1020.000, 1234 tokens/s\n"
     )
+
+
+def test_plain_lines_say_how_long_a_stage_may_still_take() -> None:
+    """By the journal's own times: what this command did not hear of does not count."""
+    pace = Pace()
+    assert pace.left("r1", Record(40, 1000.0, {}), 100) == ""
+    assert pace.left("r1", Record(60, 1060.0, {}), 100) == ", at most 2 min left"
+    assert pace.left("r2", Record(60, 1060.0, {}), 100) == ""
+    assert pace.left("r1", Record(60, 1070.0, {}), 100) == ", at most 2 min left"  # evaluated meanwhile
+    assert pace.left("r1", Record(80, 1080.0, {}), 100) == ", at most 40 s left"
+    assert pace.left("r1", Record(30, 1090.0, {}), 100) == ""  # again, from a checkpoint
+    assert pace.left("r1", Record(100, 1100.0, {}), 100) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.2, "1 s"),
+        (89, "89 s"),
+        (91, "2 min"),
+        (5300, "88 min"),
+        (5400, "1 h 30 min"),
+        (90000, "25 h 0 min"),
+    ],
+)
+def test_duration(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_a_plain_line_ends_with_the_time_left(shown: Callable[..., str]) -> None:
+    assert shown(("r1", 50, {"dev/bleu": 1.0}), ("r1", 75, {"dev/bleu": 2.0}, 50.0)) == (
+        "mle update 50: dev BLEU 1.00\nmle update 75: dev BLEU 2.00, at most 50 s left\n"
+    )
+
+
+def test_each_change_of_the_number_of_learners_is_one_line(shown: Callable[..., str]) -> None:
+    counts = [(0, 2), (40, 1), (40, 1), (60, 2)]
+    said = shown(*(("r1", step, {"learners": float(count)}) for step, count in counts), num_learners=2)
+    assert said == (
+        "mle update 40: goes on with 1 of 2 learners\nmle update 60: goes on with 2 of 2 learners\n"
+    )
+
+
+def test_a_line_is_about_its_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    console = Console(file=io.StringIO())
+    display = Progress(console, STAGES, num_examples=500)
+    monkeypatch.setattr(console, "print", lambda *args, **options: found.append(sender().stage))
+    display.show("r2", Record(0, 0.0, {"dev/explained": 0.5}))
+    display.show("r1", Record(0, 0.0, {"learners": 2.0}))
+    assert found == ["erac", "mle"]
 
 
 def test_evaluations_are_always_shown(clock: Clock, shown: Callable[..., str]) -> None:

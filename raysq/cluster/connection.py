@@ -55,7 +55,7 @@ def connection(config: TrainingCommand, say: Callable[[str], None]) -> Iterator[
     if address == "local":
         there = _this_machine()
         device = chosen_device(config.device, there)
-        lacking = shortage(config.num_learners, device, there, THIS_MACHINE)
+        lacking = _learner_shortage(config, device, there, THIS_MACHINE)
         if lacking:
             raise UserError(lacking)
         yield device
@@ -64,10 +64,10 @@ def connection(config: TrainingCommand, say: Callable[[str], None]) -> Iterator[
     try:
         there, place = ray.cluster_resources(), f"the cluster at {address}"
         device = chosen_device(config.device, there)
-        lacking = shortage(config.num_learners, device, there, place)
+        lacking = _learner_shortage(config, device, there, place)
         if lacking and not config.wait_for_resources:
             raise UserError(f"{lacking}, or add --wait-for-resources")
-        _wait_for_room(config.num_learners, device, place, say)
+        _wait_for_room(config.min_learners or config.num_learners, device, place, say)
         yield device
     finally:
         stop()
@@ -111,7 +111,18 @@ def chosen_device(wanted: Literal["auto", "cpu", "cuda"], there: Mapping[str, fl
     return wanted
 
 
-def shortage(num_learners: int, device: str, there: Mapping[str, float], place: str) -> str | None:
+def _learner_shortage(
+    config: TrainingCommand, device: str, there: Mapping[str, float], place: str
+) -> str | None:
+    """What ``place`` lacks for the learners that are enough, and the remedy."""
+    if config.min_learners:
+        return shortage(config.min_learners, device, there, place, "--min-learners")
+    return shortage(config.num_learners, device, there, place)
+
+
+def shortage(
+    num_learners: int, device: str, there: Mapping[str, float], place: str, option: str = "--num-learners"
+) -> str | None:
     """What ``place`` lacks for so many learners, and the remedy; None where it has all, free or taken."""
     for resource, each in learner_resources(device).items():
         needed, has = each * num_learners, there.get(resource, 0)
@@ -120,7 +131,7 @@ def shortage(num_learners: int, device: str, there: Mapping[str, float], place: 
         if has < each and resource == "GPU":
             return f"--device cuda: {place} has no GPU: give --device auto or cpu"
         remedy = "lower it, or give --device cpu" if resource == "GPU" else "lower it"
-        return f"--num-learners {num_learners} needs {needed:g} {resource}s, {place} has {has:g}: {remedy}"
+        return f"{option} {num_learners} needs {needed:g} {resource}s, {place} has {has:g}: {remedy}"
     return None
 
 
@@ -144,7 +155,7 @@ class Room:
             Unfinished: it has lacked that for ``LOST_PATIENCE``, and is not to be awaited.
         """
         there = ray.cluster_resources()
-        lacking = shortage(self._config.num_learners, self._device, there, "what is left of the cluster")
+        lacking = _learner_shortage(self._config, self._device, there, "what is left of the cluster")
         now = time.monotonic()
         if lacking is None:
             self._lost = self._said = 0.0

@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from raysq.cluster.connection import start, stop
 from raysq.cluster.driver import train_on_ray
 from raysq.cluster.ready import Outcome, ReadyStages, Work
 from raysq.config import Unfinished, UserError
+from raysq.logs import begin
 from raysq.training import journal
 from raysq.training.job import Job, NumWorkers, run_here
 from raysq.training.step import Diverged
@@ -152,6 +153,7 @@ def train(
     mistake of the user; after other exceptions the stage is tried again.
     """
     work = works[config["place"]]
+    begin(replace(work.job.sender, process="trial"))
     try:
         if nested is not None:
             (result,) = train_on_ray(work.job, storage, nested)
