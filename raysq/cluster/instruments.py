@@ -98,6 +98,12 @@ def record(instrument: Instrument, value: float) -> None:
         metric.inc(value, labels)
 
 
+def record_updates(updates: float, tokens: float) -> None:
+    """Of a learner: updates it took part in, and tokens it worked on."""
+    record(UPDATES, updates)
+    record(TOKENS, tokens)
+
+
 @cache
 def _metric(instrument: Instrument) -> Counter | Gauge | Histogram:
     """Ray's metric of this process, made when it is first needed: importing this module has no effect."""

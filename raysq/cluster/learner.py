@@ -11,7 +11,7 @@ from typing import Any
 import ray.train
 
 from raysq.algorithms import Algorithm, Networks
-from raysq.cluster.instruments import TOKENS, UPDATES, record
+from raysq.cluster.instruments import record_updates
 from raysq.cluster.reward_workers import RemoteScorer
 from raysq.cluster.sample_workers import RemoteSource, wait_for
 from raysq.files import replace_json
@@ -48,8 +48,7 @@ def learn(config: dict[str, Any]) -> list[dict[str, Any]]:
         return LocalSource(algorithm, networks, job.reward.function(), scorer, job.max_staleness)
 
     def observe(updates: float, tokens: float) -> None:
-        record(UPDATES, updates)
-        record(TOKENS, tokens / collective.world_size)
+        record_updates(updates, tokens / collective.world_size)
 
     return run_job(job, source, collective, _report, observe)
 

@@ -22,6 +22,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from raysq.cluster.connection import start, stop
 from raysq.cluster.driver import train_on_ray
+from raysq.cluster.instruments import record_updates
 from raysq.cluster.ready import Outcome, ReadyStages, Work
 from raysq.config import Unfinished, UserError
 from raysq.logs import begin
@@ -160,7 +161,7 @@ def train(
         elif work.told_until:
             (result,) = _train_under_scheduler(work.job, work.told_until)
         else:
-            (result,) = run_here(work.job)
+            (result,) = run_here(work.job, observe=record_updates)
     except Diverged as error:
         return {"state": "diverged", "reason": str(error)}
     except UserError as error:
@@ -210,7 +211,7 @@ def _train_under_scheduler(job: Job, told_until: float) -> list[dict[str, Any]]:
     for record in journal.read(path)[0] if path.exists() else ():
         if f"dev/{metric}" in record.metrics:
             tell(record.metrics, spec.folder)
-    return run_here(job, tell)
+    return run_here(job, tell, record_updates)
 
 
 def _scheduler(halving: Halving | None) -> TrialScheduler:

@@ -117,13 +117,15 @@ def local_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
 
 
 def run_here(
-    job: Job, report: Callable[[Mapping[str, float], Path], None] = lambda metrics, folder: None
+    job: Job,
+    report: Callable[[Mapping[str, float], Path], None] = lambda metrics, folder: None,
+    observe: Observe = unobserved,
 ) -> list[dict[str, Any]]:
     """Run the stages in this process, as the only learner, rewards scored here. As ``run_job``."""
     function = job.reward.function()
     scorer = LocalScorer(function, job.reward.scale_by_length)
     source = partial(LocalSource, reward_function=function, scorer=scorer, max_staleness=job.max_staleness)
-    return run_job(job, source, Collective(), report)
+    return run_job(job, source, Collective(), report, observe)
 
 
 def run_job(
