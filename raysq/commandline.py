@@ -21,7 +21,7 @@ import time
 import tomllib
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ from pydantic_core import ErrorDetails, PydanticUndefined
 from raysq.completion import completion
 from raysq.config import Config, Unfinished, UserError, as_typed
 from raysq.files import regular
+from raysq.logs import structured
 from raysq.options import COMMANDS, Option, alternatives, help_text, options_of, spelling
 from raysq.terminal import as_started, without_credentials
 
@@ -78,20 +79,22 @@ def run_command(
     """
     argv = sys.argv[1:] if argv is None else argv
     prog = prog or as_started()
-    try:
-        config = parse(
-            config_class, argv, prog=prog, description=description or "", defaults_for=defaults_for
-        )
-        with _interrupted():
-            return main(config) or 0
-    except (UserError, Unfinished) as error:
-        if "--debug" in argv:
-            print(without_credentials(traceback.format_exc()), file=sys.stderr)
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2 if isinstance(error, UserError) else 1
-    except KeyboardInterrupt as stop:
-        print(": ".join(["interrupted", *getattr(stop, "__notes__", [])]), file=sys.stderr)
-        return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+    with ExitStack() as streams:
+        try:
+            config = parse(
+                config_class, argv, prog=prog, description=description or "", defaults_for=defaults_for
+            )
+            streams.enter_context(structured(getattr(config, "log_format", "text")))
+            with _interrupted():
+                return main(config) or 0
+        except (UserError, Unfinished) as error:
+            if "--debug" in argv:
+                print(without_credentials(traceback.format_exc()), file=sys.stderr)
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            return 2 if isinstance(error, UserError) else 1
+        except KeyboardInterrupt as stop:
+            print(": ".join(["interrupted", *getattr(stop, "__notes__", [])]), file=sys.stderr)
+            return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
 
 
 @contextmanager

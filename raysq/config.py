@@ -15,6 +15,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from raysq.logs import LogFormat
 from raysq.terminal import shown, without_credentials
 
 Scalar = bool | int | float | str | None
@@ -196,6 +197,9 @@ class TrainingCommand(Config):
     num_learners: int = Field(1, ge=0)
     """Processes that share each batch; results change by rounding alone. 0 trains in this process, without
     Ray."""
+    min_learners: int = Field(0, ge=0)
+    """Learners that are enough to begin, and to go on when the node of another is lost for good; 0: all of
+    num_learners. Results change by rounding alone."""
     num_reward_workers: int = Field(1, ge=1)
     """Processes that score samples; results do not depend on it."""
     num_sample_workers: int = Field(1, ge=1)
@@ -230,6 +234,9 @@ class TrainingCommand(Config):
     """Print the results only, no progress."""
     verbose: bool = False
     """Print more: Ray's own log lines too."""
+    log_format: LogFormat = "text"
+    """What is printed and logged: lines for people, or (json) an object a line that names run, stage and
+    process."""
 
     @model_validator(mode="after")
     def _workers_need_ray(self) -> Self:
@@ -245,6 +252,12 @@ class TrainingCommand(Config):
         if name in ("", "CPU", "GPU", "memory", "object_store_memory"):
             raise ValueError("must be the name of a custom resource, none of Ray's own")
         return name
+
+    @model_validator(mode="after")
+    def _fewer_learners(self) -> Self:
+        if self.min_learners > self.num_learners:
+            raise ValueError("`min_learners` must be at most `num_learners`")
+        return self
 
     @model_validator(mode="after")
     def _one_loudness(self) -> Self:

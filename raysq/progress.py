@@ -1,4 +1,7 @@
-"""Progress of a run: a live bar on a terminal, plain lines otherwise; fed with the journals' records."""
+"""Progress of a run: a live bar on a terminal, plain lines otherwise; fed with the journals' records.
+
+Plain lines say how long a stage may still take; what is shown of a stage is about it in structured logs too.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from raysq.logs import about
 from raysq.recipe import PlannedStage
 from raysq.training.journal import Record
 
@@ -37,8 +41,11 @@ class Pace:
 class Progress:
     """Shows where the stages stand; ``show`` is called from one thread for every new record."""
 
-    def __init__(self, console: Console, stages: list[PlannedStage], num_examples: int) -> None:
+    def __init__(
+        self, console: Console, stages: list[PlannedStage], num_examples: int, num_learners: int = 1
+    ) -> None:
         self._console = console
+        self._num_learners = self._learners = num_learners
         self._stages = {s.record["run_id"]: s for s in stages if s.record.get("run_id")}
         self._paces = {run_id: Pace(_total(s, num_examples)) for run_id, s in self._stages.items()}
         self._last_line = time.monotonic()
@@ -56,6 +63,21 @@ class Progress:
 
     def show(self, run_id: str, record: Record) -> None:
         """One record of a stage's journal."""
+        with about(self._stages[run_id].spec.name):
+            if "learners" in record.metrics:
+                self._show_learners(run_id, record)
+            else:
+                self._show(run_id, record)
+
+    def _show_learners(self, run_id: str, record: Record) -> None:
+        """With how many learners it goes on, where these are not as many as before."""
+        stage, learners = self._stages[run_id].spec.name, int(record.metrics["learners"])
+        if learners != self._learners:
+            self._learners = learners
+            line = f"{stage} update {record.step}: goes on with {learners} of {self._num_learners} learners"
+            self._console.print(line, highlight=False, soft_wrap=True)
+
+    def _show(self, run_id: str, record: Record) -> None:
         stage = self._stages[run_id].spec.name
         said, pace = news(record.metrics), self._paces[run_id].said(record)
         evaluation = any(name.startswith("dev/") for name in record.metrics)
@@ -66,7 +88,8 @@ class Progress:
         elif not evaluation and time.monotonic() - self._last_line < PLAIN_SECONDS:
             return
         self._last_line = time.monotonic()
-        self._console.print(f"{stage} {pace}: {said}", highlight=False, soft_wrap=True)
+        line = f"{stage} {pace}: {said}"
+        self._console.print(line, highlight=False, soft_wrap=True)
         if evaluation and record.step == 0:
             dev = {name.removeprefix("dev/"): value for name, value in record.metrics.items()}
             for warning in self._stages[run_id].spec.algorithm.warnings(dev):

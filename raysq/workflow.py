@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import sys
@@ -25,10 +24,10 @@ from raysq.data.shards import Corpus
 from raysq.delivery import Delivery
 from raysq.disk import full_disk_told
 from raysq.files import replace_json, write_lines
+from raysq.logs import begin_command, enter
 from raysq.metrics.rouge import check_script
 from raysq.mlflow_runs import Runs
 from raysq.mlflow_views import comparison_text
-from raysq.outbox import Outbox
 from raysq.places import Places
 from raysq.progress import Progress
 from raysq.recipe import PlannedStage, Recipe, TrainingConfig, package_digest, plan
@@ -61,7 +60,7 @@ def main(recipe: Recipe, description: str | None, argv: Sequence[str] | None = N
 
 def run(recipe: Recipe, config: TrainingConfig) -> int:
     """Run the workflow to its end, reusing and resuming stages; returns the exit status."""
-    logging.basicConfig(level=logging.INFO if config.verbose else logging.WARNING, format="%(message)s")
+    begin_command(config.log_format, verbose=config.verbose)
     say = terminal(quiet=config.quiet).print
     recipe.check(config)
     places = Places.of(f"{recipe.name}-{config.task}-seed{config.seed}", config)
@@ -92,7 +91,8 @@ def _run(recipe: Recipe, config: TrainingConfig, places: Places, device: str) ->
     status: RunStatus = "FAILED"
     try:
         runs.open(stages)
-        _train_and_deliver(config, places, corpus, stages, device, tracker, runs.outbox)
+        enter(run=runs.parent_id)
+        _train_and_deliver(config, places, corpus, stages, device, tracker, runs)
         result = _write_result(recipe, config, places, runs.parent_id, stages)
         status = "FINISHED"
     except KeyboardInterrupt as stop:
@@ -126,23 +126,24 @@ def _train_and_deliver(
     stages: list[PlannedStage],
     device: str,
     tracker: Tracker,
-    outbox: Outbox,
+    runs: Runs,
 ) -> None:
     """Train what is not finished, with progress on the terminal and metrics in MLflow while it goes on."""
     console = terminal(quiet=config.quiet)
     warnings = [f"warning: {line}" for stage in stages for line in stage.warnings]
-    for line in [f"results go to {places.output}", *map(_intention, stages), *warnings]:
+    of_run = f"results go to {places.output} (run {runs.parent_id})"
+    for line in [of_run, *map(_intention, stages), *warnings]:
         console.print(line)
-    progress = Progress(console, stages, len(corpus.splits["train"]))
+    progress = Progress(console, stages, len(corpus.splits["train"]), config.num_learners)
     delivery = Delivery(tracker, on_record=progress.show)
     try:
         for stage in stages:
             if not stage.record.get("closed"):
                 delivery.add(stage.spec.folder / "journal.jsonl", stage.record["run_id"])
-        _train(config, places, corpus.folder, stages, device)
+        _train(config, places, corpus.folder, stages, device, runs.parent_id)
     finally:
         progress.close()
-        outbox.keep(delivery.close())
+        runs.outbox.keep(delivery.close())
 
 
 def _planned(
@@ -228,14 +229,14 @@ def _intention(stage: PlannedStage) -> str:
 
 
 def _train(
-    config: TrainingConfig, places: Places, data_dir: Path, stages: list[PlannedStage], device: str
+    config: TrainingConfig, places: Places, data_dir: Path, stages: list[PlannedStage], device: str, run: str
 ) -> None:
     """Train what is not finished, on Ray or (--num-learners 0) in this process."""
     todo = [stage for stage in stages if not stage.reused]
     if not todo:
         return
     threads = config.threads_per_learner or _threads(config.num_learners)
-    job = job_of(config, data_dir, todo, device, threads)
+    job = job_of(config, data_dir, todo, device, threads, run)
     if config.num_learners == 0:
         run_here(job)
         return

@@ -122,6 +122,7 @@ def test_common_options_of_a_workflow() -> None:
         "tracking_uri": None,
         "device": "auto",
         "num_learners": 1,
+        "min_learners": 0,
         "num_reward_workers": 1,
         "num_sample_workers": 1,
         "worker_resource": None,
@@ -135,6 +136,7 @@ def test_common_options_of_a_workflow() -> None:
         "experiment": "raysq",
         "quiet": False,
         "verbose": False,
+        "log_format": "text",
     }
 
 

@@ -2,12 +2,14 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from raysq import progress
 from raysq.algorithms import ActorCritic, Algorithm, Mle
+from raysq.logs import sender
 from raysq.progress import Pace, Progress
 from raysq.recipe import PlannedStage
 from raysq.training.journal import Record
@@ -40,14 +42,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def shown() -> Callable[..., str]:
-    """What is printed for some records (run id, step, metrics)."""
+    """What is printed for some records (run id, step, metrics and perhaps time)."""
 
-    def show(*records: tuple[str, int, dict[str, float]], terminal: bool = False, quiet: bool = False) -> str:
+    def show(*records: Any, terminal: bool = False, quiet: bool = False, num_learners: int = 1) -> str:
         file = io.StringIO()
         console = Console(file=file, force_terminal=terminal, quiet=quiet, width=60, color_system=None)
-        display = Progress(console, STAGES, num_examples=500)
-        for run_id, step, metrics in records:
-            display.show(run_id, Record(step, 0.0, metrics))
+        display = Progress(console, STAGES, 500, num_learners)
+        for run_id, step, metrics, *at in records:
+            display.show(run_id, Record(step, at[0] if at else 0.0, metrics))
         display.close()
         return file.getvalue()
 
@@ -83,6 +85,24 @@ def test_learners_that_start_again_are_timed_afresh() -> None:
     pace.said(Record(50, 0.0, {}))
     assert pace.said(Record(40, 70.0, {})) == "update 40 of 100"
     assert pace.said(Record(50, 80.0, {})) == "update 50 of 100 (at most 50 s left)"
+
+
+def test_each_change_of_the_number_of_learners_is_one_line(shown: Callable[..., str]) -> None:
+    counts = [(0, 2), (40, 1), (40, 1), (60, 2)]
+    said = shown(*(("r1", step, {"learners": float(count)}) for step, count in counts), num_learners=2)
+    assert said == (
+        "mle update 40: goes on with 1 of 2 learners\nmle update 60: goes on with 2 of 2 learners\n"
+    )
+
+
+def test_a_line_is_about_its_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    console = Console(file=io.StringIO())
+    display = Progress(console, STAGES, num_examples=500)
+    monkeypatch.setattr(console, "print", lambda *args, **options: found.append(sender().stage))
+    display.show("r2", Record(0, 0.0, {"dev/explained": 0.5}))
+    display.show("r1", Record(0, 0.0, {"learners": 2.0}))
+    assert found == ["erac", "mle"]
 
 
 def test_evaluations_are_always_shown(clock: Clock, shown: Callable[..., str]) -> None:

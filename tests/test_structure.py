@@ -24,6 +24,7 @@ LAYERS = (
         "claim",
         "disk",
         "files",
+        "logs",
         "memory",
         "records",
         "terminal",

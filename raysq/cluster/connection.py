@@ -59,7 +59,7 @@ def connection(config: TrainingCommand, say: Callable[[str], None], num_places: 
     if address == "local":
         there = _this_machine()
         device = chosen_device(config.device, there)
-        lacking = shortage(config.num_learners, device, there, THIS_MACHINE)
+        lacking = _learner_shortage(config, device, there, THIS_MACHINE)
         if lacking:
             raise UserError(lacking)
         if config.worker_resource is not None:
@@ -120,7 +120,18 @@ def chosen_device(wanted: Literal["auto", "cpu", "cuda"], there: Mapping[str, fl
     return wanted
 
 
-def shortage(num_learners: int, device: str, there: Mapping[str, float], place: str) -> str | None:
+def _learner_shortage(
+    config: TrainingCommand, device: str, there: Mapping[str, float], place: str
+) -> str | None:
+    """What ``place`` lacks for the learners that are enough, and the remedy."""
+    if config.min_learners:
+        return shortage(config.min_learners, device, there, place, "--min-learners")
+    return shortage(config.num_learners, device, there, place)
+
+
+def shortage(
+    num_learners: int, device: str, there: Mapping[str, float], place: str, option: str = "--num-learners"
+) -> str | None:
     """What ``place`` lacks for so many learners, and the remedy; None where it has all, free or taken."""
     for resource, each in learner_resources(device).items():
         needed, has = each * num_learners, there.get(resource, 0)
@@ -129,7 +140,7 @@ def shortage(num_learners: int, device: str, there: Mapping[str, float], place: 
         if has < each and resource == "GPU":
             return f"--device cuda: {place} has no GPU: give --device auto or cpu"
         remedy = "lower it, or give --device cpu" if resource == "GPU" else "lower it"
-        return f"--num-learners {num_learners} needs {needed:g} {resource}s, {place} has {has:g}: {remedy}"
+        return f"{option} {num_learners} needs {needed:g} {resource}s, {place} has {has:g}: {remedy}"
     return None
 
 
@@ -150,7 +161,7 @@ def _lacking(
     config: TrainingCommand, device: str, num_places: int, there: Mapping[str, float], place: str
 ) -> str | None:
     """What ``place`` lacks for learners or for workers, and the remedy."""
-    lacking = shortage(config.num_learners, device, there, place)
+    lacking = _learner_shortage(config, device, there, place)
     if lacking is None and config.worker_resource is not None:
         return worker_shortage(num_places, config.worker_resource, there, place)
     return lacking
@@ -250,7 +261,7 @@ def _wait_for_room(
     config: TrainingCommand, device: Device, num_places: int, place: str, say: Callable[[str], None]
 ) -> None:
     """Return when learners and workers could start; a reservation on trial, which an autoscaler sees too."""
-    bundles = [learner_resources(device)] * config.num_learners
+    bundles = [learner_resources(device)] * (config.min_learners or config.num_learners)
     if config.worker_resource is not None:
         bundles += [{config.worker_resource: 1}] * num_places
     needed = sum(map(Counter, bundles), Counter())

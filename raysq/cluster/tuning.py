@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Literal
@@ -22,8 +22,10 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from raysq.cluster.connection import start, stop
 from raysq.cluster.driver import train_on_ray
+from raysq.cluster.instruments import record_updates
 from raysq.cluster.ready import Outcome, ReadyStages, Work
 from raysq.config import Unfinished, UserError
+from raysq.logs import begin
 from raysq.training import journal
 from raysq.training.job import Job, NumWorkers, run_here
 from raysq.training.step import Diverged
@@ -157,13 +159,14 @@ def train(
     mistake of the user; after other exceptions the stage is tried again.
     """
     work = works[config["place"]]
+    begin(replace(work.job.sender, process="trial"))
     try:
         if nested is not None:
             (result,) = train_on_ray(work.job, storage, nested)
         elif work.told_until:
             (result,) = _train_under_scheduler(work.job, work.told_until)
         else:
-            (result,) = run_here(work.job)
+            (result,) = run_here(work.job, observe=record_updates)
     except Diverged as error:
         return {"state": "diverged", "reason": str(error)}
     except UserError as error:
@@ -213,7 +216,7 @@ def _train_under_scheduler(job: Job, told_until: float) -> list[dict[str, Any]]:
     for record in journal.read(path)[0] if path.exists() else ():
         if f"dev/{metric}" in record.metrics:
             tell(record.metrics, spec.folder)
-    return run_here(job, tell)
+    return run_here(job, tell, record_updates)
 
 
 def _scheduler(halving: Halving | None) -> TrialScheduler:

@@ -14,6 +14,7 @@ from rich.table import Table
 from raysq.cluster.ready import Outcome
 from raysq.config import as_typed
 from raysq.data.shards import Corpus
+from raysq.logs import about
 from raysq.progress import PLAIN_SECONDS, Pace, news
 from raysq.sweep.forecast import Forecast, most_updates, path_and_sum
 from raysq.sweep.graph import Graph, Node, TrialPlan
@@ -70,7 +71,8 @@ class Board:
             self._at[node.folder] = (record.step, self._at[node.folder][1])
         if self._live is None and (evaluation or time.monotonic() - self._last_line >= PLAIN_SECONDS):
             self._last_line = time.monotonic()
-            self._console.print(f"{_name(node)} {pace}: {said}")
+            with about(node.stage.spec.name):
+                self._console.print(f"{_name(node)} {pace}: {said}")
 
     def changed(self, node: Node, outcome: Outcome | None) -> None:
         """A stage has begun (None) or ended."""
@@ -79,7 +81,8 @@ class Board:
             said = "begins" if outcome is None else f"{outcome.state}: {outcome.reason}"
             left = sum(state in ("waits", "trains") for state in self._state.values())
             line = f"{_name(node)} {said} ({left} of {len(self._state)} stages left)"
-            self._console.print(line)
+            with about(node.stage.spec.name):
+                self._console.print(line)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

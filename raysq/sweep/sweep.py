@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import sys
@@ -16,6 +15,7 @@ from raysq.cluster.ready import Outcome, Work
 from raysq.cluster.tuning import Halving, Resources, train_stages
 from raysq.delivery import Delivery
 from raysq.files import replace_json
+from raysq.logs import begin_command, enter
 from raysq.mlflow_views import comparison_text
 from raysq.places import Places
 from raysq.recipe import PlannedStage, Recipe, Segment
@@ -32,7 +32,7 @@ from raysq.sweep.show import Board, best_text, closing_table, forecast_table, fo
 from raysq.sweep.space import Space
 from raysq.terminal import terminal
 from raysq.tracking import RunStatus, Tracker
-from raysq.training.job import job_of, places_of, workers_of
+from raysq.training.job import Job, job_of, places_of, workers_of
 from raysq.workflow import generated_data, given_data, try_proposals, version_of
 
 FAILED = 1
@@ -41,7 +41,7 @@ FAILED = 1
 
 def run(space: Space, settings: TuneSettings, recipe_named: Callable[[str], Recipe]) -> int:
     """Run a sweep to its end, reusing and resuming stages; returns the exit status."""
-    logging.basicConfig(level=logging.INFO if settings.verbose else logging.WARNING, format="%(message)s")
+    begin_command(settings.log_format, verbose=settings.verbose)
     trials = Trials(space, settings, recipe_named)
     if settings.scheduler == "pbt":
         first_round(trials.all())  # its mistakes are told before anything begins
@@ -157,6 +157,7 @@ class Sweep:
         status: RunStatus = "FAILED"
         try:
             runs.open(graph)
+            enter(run=runs.sweep_id)
             self._train(graph, known, runs)
             status = "FINISHED"
         except KeyboardInterrupt as stop:
@@ -221,13 +222,18 @@ class Sweep:
         threads = self.settings.threads_per_learner or self.settings.cpus_per_trial
         return [
             Work(
-                job_of(node.config, self.corpus.folder, [node.stage], self.device, threads),
+                self._job(node, threads),
                 tuple(numbers[parent] for parent in node.parents if parent in numbers),
                 remaining[node.folder],
                 told_until=self._epochs(node, graph) if node.folder in judged else 0.0,
             )
             for node in todo
         ]
+
+    def _job(self, node: Node, threads: int) -> Job:
+        """Of a stage, for its own run in MLflow: other trials have stages of the same name."""
+        run = node.stage.record["run_id"]
+        return job_of(node.config, self.corpus.folder, [node.stage], self.device, threads, run)
 
     def _halving(self, graph: Graph) -> Halving | None:
         """How judged stages are stopped early, if at all."""

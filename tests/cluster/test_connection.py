@@ -89,6 +89,16 @@ def test_a_machine_alone_has_no_custom_resource() -> None:
         pass
 
 
+def test_fewer_learners_may_be_enough() -> None:
+    config = WorkflowConfig(num_learners=CORES + 1, min_learners=CORES, device="cpu")
+    with connection(config, never) as device:
+        assert device == "cpu"
+    config = WorkflowConfig(num_learners=CORES + 2, min_learners=CORES + 1, device="cpu")
+    said = f"^--min-learners {CORES + 1} needs {CORES + 1} CPUs, this machine has {CORES}: lower it$"
+    with pytest.raises(UserError, match=said), connection(config, never):
+        pass
+
+
 def test_on_this_machine_nothing_is_started_to_find_room() -> None:
     config = WorkflowConfig(num_learners=CORES, device="cpu")
     attached = ray.is_initialized()
@@ -179,6 +189,18 @@ def test_lost_places_of_workers_are_told_and_awaited_too(monkeypatch: pytest.Mon
     now[0] += 301
     with pytest.raises(Unfinished, match="or add a node; repeat the command to continue"):
         room.check()
+
+
+def test_a_lost_node_is_not_missed_where_the_learners_left_are_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = {"CPU": 1.0}
+    monkeypatch.setattr(ray, "cluster_resources", lambda: there)
+    Room(WorkflowConfig(num_learners=2, min_learners=1), "cpu", never).check()
+    there["CPU"] = 0.0
+    said: list[str] = []
+    Room(WorkflowConfig(num_learners=2, min_learners=1), "cpu", said.append).check()
+    assert said == ["waiting for a node: --min-learners 1 needs 1 CPUs, what is left of the cluster has 0"]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{port}", "http://127.0.0.1:{port}", "nowhere"])
