@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     {
+        "addresses",
         "arrays",
         "kernels",
         "types",
@@ -22,8 +23,11 @@ LAYERS = (
         "claim",
         "disk",
         "files",
+        "lease",
         "memory",
         "records",
+        "remote",
+        "storage",
         "terminal",
         "webpage",
         "workplace",

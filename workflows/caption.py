@@ -25,6 +25,7 @@ from pydantic import Field, model_validator
 from rich.console import Console
 from rich.progress import Progress
 
+from raysq.addresses import Place
 from raysq.commandline import run_command
 from raysq.config import UserError
 from raysq.data.corpus import SplitName
@@ -77,7 +78,7 @@ class CaptionSettings(DecodeSettings):
     """How many of these at most, the first by name; none: all [images]."""
     sheet_size: int = Field(200, ge=1)
     """Images on the contact sheet, the first by name [images]."""
-    output_dir: Path | None = None
+    output_dir: Place | None = None
     """Folder for captions.tsv, contact_sheet.html and scores.json; none: captions/ in the folder of the
     run."""
 

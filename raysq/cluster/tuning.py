@@ -23,7 +23,9 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from raysq.cluster.connection import start, stop
 from raysq.cluster.driver import train_on_ray
 from raysq.cluster.ready import Outcome, ReadyStages, Work
+from raysq.cluster.run_storage import run_storage
 from raysq.config import Unfinished, UserError
+from raysq.storage import pull
 from raysq.training import journal
 from raysq.training.job import Job, NumWorkers, run_here
 from raysq.training.step import Diverged
@@ -132,7 +134,7 @@ def train_stages(
             ),
             run_config=tune.RunConfig(
                 name=f"tune-{os.getpid()}",
-                storage_path=str(storage),
+                **run_storage(storage),
                 callbacks=[watch],
                 verbose=1 if verbose else 0,
             ),
@@ -152,13 +154,14 @@ def train(
     mistake of the user; after other exceptions the stage is tried again.
     """
     work = works[config["place"]]
+    job = work.job.here()
     try:
         if nested is not None:
-            (result,) = train_on_ray(work.job, storage, nested)
+            (result,) = train_on_ray(job, storage, nested)
         elif work.told_until:
-            (result,) = _train_under_scheduler(work.job, work.told_until)
+            (result,) = _train_under_scheduler(job, work.told_until)
         else:
-            (result,) = run_here(work.job)
+            (result,) = run_here(job)
     except Diverged as error:
         return {"state": "diverged", "reason": str(error)}
     except UserError as error:
@@ -204,6 +207,7 @@ def _train_under_scheduler(job: Job, told_until: float) -> list[dict[str, Any]]:
             # may end the trial here, by SystemExit
             tune.report({"score": metrics[f"dev/{metric}"], "epoch": metrics["epoch"]})
 
+    pull(spec.folder)
     path = spec.folder / "journal.jsonl"
     for record in journal.read(path)[0] if path.exists() else ():
         if f"dev/{metric}" in record.metrics:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from raysq.addresses import moved, working_copies
 from raysq.config import DecodingConfig, NetworkConfig, UserError
 from raysq.data.shards import Corpus
 from raysq.evaluation import Evaluator
@@ -19,6 +20,7 @@ from raysq.rewards.settings import RewardSettings
 from raysq.training import memory
 from raysq.training.collective import Collective
 from raysq.training.samples import LocalSource, MakeSource, Sampling
+from raysq.training.sharing import here, shared_stage
 from raysq.training.spec import StageSpec
 from raysq.training.stage import Surroundings, run_stage
 
@@ -43,6 +45,15 @@ class Job:
     """Who draws the samples of the policy."""
     max_staleness: int = 0
     """Updates by which the policy that samples are drawn from may lag behind."""
+    copies: Path = field(default_factory=working_copies)
+    """Where the working copies of folders elsewhere lie on the machine that tells of this."""
+
+    def here(self) -> Job:
+        """The same with its folders on this machine."""
+        stages = tuple(here(stage, self.copies) for stage in self.stages)
+        return replace(
+            self, stages=stages, data_dir=moved(self.data_dir, self.copies), copies=working_copies()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +143,7 @@ def _run_stages(
     collective: Collective,
     report: Callable[[Mapping[str, float], Path], None],
 ) -> list[dict[str, Any]]:
+    job = job.here()
     corpus = Corpus.load(job.data_dir)
 
     def surroundings(spec: StageSpec) -> Surroundings:
@@ -148,4 +160,8 @@ def _run_stages(
             report=report,
         )
 
-    return [run_stage(spec, surroundings(spec)) for spec in job.stages]
+    results = []
+    for spec in job.stages:
+        with shared_stage(spec, collective, job.device):
+            results.append(run_stage(spec, surroundings(spec)))
+    return results
