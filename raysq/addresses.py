@@ -102,6 +102,6 @@ def _known(protocol: str) -> bool:
     return protocol in available_protocols()
 
 
-_FROM_TEXT = BeforeValidator(lambda value: placed(value) if isinstance(value, str) else value)
+_FROM_TEXT = BeforeValidator(lambda value: str(placed(value)) if is_address(value) else value)
 Place = Annotated[Path, _FROM_TEXT, PlainSerializer(written, return_type=str, when_used="json")]
 """Of a setting or a record: a path that may be typed, and is written down, as an address."""
