@@ -1,4 +1,4 @@
-"""Runs on an S3 server and Ray: learners whose working copies are not the command's, a killed command, a sweep."""
+"""Runs on an S3 server and Ray: learners with working copies of their own, a killed command, a sweep."""
 
 import json
 import os
@@ -21,6 +21,7 @@ from tests.integration.faults.conftest import (
     environment,
     free_ports,
     kill,
+    learners,
     ray_head,
     ray_node,
     running,
@@ -104,6 +105,7 @@ def test_a_killed_command_goes_on_on_another_machine(
         within(300, "a checkpoint on the server", sent)
         kill(process.pid, "the command")
         process.wait()
+    within(120, "the end of the learner", lambda: not learners(head.process.pid))
     shutil.rmtree(tmp_path / "cluster")  # the learners' machine is gone, too
     shutil.rmtree(tmp_path / "first")
 
@@ -194,8 +196,7 @@ def hiding(folder: Path, place: Path) -> Path:
     real = shutil.which("ray", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     script = place / "bin" / "ray"
     script.parent.mkdir()
-    script.write_text(
-        f'#!/bin/sh\nexec unshare --mount sh -c \'mount -t tmpfs none "{folder}" && exec {real} "$@"\' ray "$@"\n'
-    )
+    hidden = f"mount -t tmpfs none {folder} && exec {real}"
+    script.write_text(f"""#!/bin/sh\nexec unshare --mount sh -c '{hidden} "$@"' ray "$@"\n""")
     script.chmod(0o755)
     return script.parent
