@@ -213,10 +213,12 @@ def _copied(folder: Path) -> Iterator[dict[str, list[Any]]]:
             copies = dict(parse_json(note.read_bytes()))
         except (FileNotFoundError, ValueError, TypeError):
             copies = {}  # everything travels again
+        before = dict(copies)
         try:
             yield copies
         finally:
-            replace_json(note, copies)
+            if copies != before:
+                replace_json(note, copies)
 
 
 def _fetch(remote: Remote, folder: Path, wanted: dict[str, Version], copies: dict[str, list[Any]]) -> bool:

@@ -87,7 +87,7 @@ def _marked(places: Places) -> Iterator[Markers]:
                     file.write_text(file.name)
                 except OSError as error:  # who wants to know whether it is shared has to write there
                     raise UserError(
-                        f"{option} {folder}: {there} cannot be written ({error.strerror})"
+                        f"{option} {folder}: {there} cannot be written ({error.strerror}): give another"
                     ) from error
                 made.append(file)
                 markers[f"{option} {folder}"] = (str(file), _digest(file))

@@ -20,6 +20,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
+from raysq.addresses import moved
 from raysq.cluster.connection import start, stop
 from raysq.cluster.driver import train_on_ray
 from raysq.cluster.ready import Outcome, ReadyStages, Work
@@ -154,7 +155,7 @@ def train(
     mistake of the user; after other exceptions the stage is tried again.
     """
     work = works[config["place"]]
-    job = work.job.here()
+    job, storage = work.job.here(), moved(storage, work.job.copies)
     try:
         if nested is not None:
             (result,) = train_on_ray(job, storage, nested)

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,10 +58,13 @@ SPACE = Space("small", "Small", (Arm("MLE", "mle", MLE), Arm("AC", "ac", MLE)), 
 
 
 @pytest.fixture
-def head(s3: str, home: Path, tmp_path: Path) -> Iterator[Head]:
+def head(s3: str, tmp_path: Path) -> Iterator[Head]:
     """A cluster of a machine of its own: other working copies than the tests' commands have."""
     os.environ["RAYSQ_CACHE"] = str(tmp_path / "cluster")  # of the s3 fixture's, which restores it
-    with ray_head(home, "--num-cpus=2") as cluster:
+    with (
+        tempfile.TemporaryDirectory(prefix="rsq", dir="/tmp", ignore_cleanup_errors=True) as folder,
+        ray_head(Path(folder), "--num-cpus=2") as cluster,
+    ):
         os.environ["RAYSQ_CACHE"] = str(tmp_path / "copies")
         yield cluster
 
