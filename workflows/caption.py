@@ -25,7 +25,7 @@ from pydantic import Field, model_validator
 from rich.console import Console
 from rich.progress import Progress
 
-from raysq.addresses import Place
+from raysq.addresses import Place, written
 from raysq.commandline import run_command
 from raysq.config import UserError
 from raysq.data.corpus import SplitName
@@ -133,7 +133,7 @@ def main(settings: CaptionSettings) -> None:
     page = contact_sheet(f"Captions by {settings.run.resolve().name}", facts, table, entries)
     record = {
         "stage": stage.name,
-        "folder": str(stage.folder),
+        "folder": written(stage.folder),
         "best_update": stage.best_update,
         "images": str(settings.images),
         "annotations": str(settings.annotations),
@@ -145,6 +145,7 @@ def main(settings: CaptionSettings) -> None:
         **scores,
     }
     write(output, found, page, record if scores else None)
+    push(output)
     if scores:
         console.print(", ".join(f"{label} {value:.2f}" for label, value in table.items()))
         console.print(f"of {scores['scored']} images with references: {scores['signature']}")

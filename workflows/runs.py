@@ -309,7 +309,7 @@ def _score(stage: StageEntry, score: float | None) -> str:
 def _place(folder: Path) -> str:
     """The folder as one would type it here."""
     here = Path.cwd()
-    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
+    return str(folder.relative_to(here)) if folder.is_relative_to(here) else written(folder)
 
 
 def _age(moment: float) -> str:
@@ -337,7 +337,7 @@ def _print_json(value: object) -> None:
     def plain(other: object) -> object:
         if dataclasses.is_dataclass(other) and not isinstance(other, type):
             return dataclasses.asdict(other)
-        return str(other)
+        return written(str(other))
 
     print(json.dumps(value, indent=2, default=plain))
 
