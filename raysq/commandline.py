@@ -23,17 +23,18 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
 
+from raysq.addresses import placed
 from raysq.completion import completion
 from raysq.config import Config, Unfinished, UserError, as_typed
 from raysq.files import regular
 from raysq.logs import structured
 from raysq.options import COMMANDS, Option, alternatives, help_text, options_of, spelling
+from raysq.storage import pull
 from raysq.terminal import as_started, without_credentials
 
 C = TypeVar("C", bound=Config)
@@ -226,15 +227,20 @@ def _read_file(name: str | None, options: Options) -> dict[str, Given]:
 
 def _tree(name: str) -> dict[str, object]:
     """What a JSON or TOML file holds."""
-    loads = {".json": json.loads, ".toml": tomllib.loads}.get(Path(name).suffix)
+    try:
+        path = placed(name)
+    except ValueError as error:
+        raise UserError(f"--config {name}: {error}") from error
+    loads = {".json": json.loads, ".toml": tomllib.loads}.get(path.suffix)
     if loads is None:
         raise UserError(f"--config {name}: must end in .json or .toml")
     try:
-        tree = loads(regular(Path(name)).read_text(encoding="utf-8"))
+        pull(path.parent, only=(path.name,))
+        tree = loads(regular(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"--config {name}: cannot be read: {error.strerror}") from error
     except ValueError as error:  # of either syntax, and of text that is not UTF-8
-        raise UserError(f"--config {name}: not valid {Path(name).suffix[1:].upper()}: {error}") from error
+        raise UserError(f"--config {name}: not valid {path.suffix[1:].upper()}: {error}") from error
     if not isinstance(tree, dict):
         raise UserError(f"--config {name}: must hold a table of settings, not {json.dumps(tree)}")
     return tree

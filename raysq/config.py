@@ -13,8 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from raysq.addresses import Place, is_address, takes_no_address, written
 from raysq.logs import LogFormat
 from raysq.terminal import shown, without_credentials
 
@@ -33,7 +42,7 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        line = shown(without_credentials(" ".join(message.splitlines())))
+        line = shown(without_credentials(written(" ".join(message.splitlines()))))
         if len(line) > LONGEST_MESSAGE:
             half = LONGEST_MESSAGE // 2
             line = f"{line[:half]} ... {line[-half:]}"
@@ -64,6 +73,16 @@ class Config(BaseModel):
         validate_default=True,
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _local(cls, value: object, info: ValidationInfo) -> object:
+        places = value if isinstance(value, list | tuple) else [value]
+        if any(map(is_address, places)):
+            field = cls.model_fields[str(info.field_name)]
+            if takes_no_address(field.annotation, tuple(field.metadata)):
+                raise ValueError("must be a path on this machine: an address has no meaning here")
+        return value
+
     def refuse_change(self, name: str, when: str) -> None:
         """For model validators: what has no effect, a field or a section, must have its class's default.
 
@@ -91,7 +110,7 @@ def as_typed(value: object) -> str:
         return str(value).lower()
     if isinstance(value, (tuple, list)):
         return ",".join(as_typed(element) for element in value)
-    return str(value)
+    return written(value) if isinstance(value, Path) else str(value)
 
 
 def same_typed(one: str, other: str) -> bool:
@@ -182,11 +201,12 @@ class TrainingCommand(Config):
 
     task: str = "demo"
     """Data, networks, reward and metric, by name; the task also gives the stages its own defaults."""
-    data_dir: Path | None = None
-    """Folder that workflows/prepare.py wrote; none: the task generates its own data (demo tasks do)."""
-    output_dir: Path | None = None
+    data_dir: Place | None = None
+    """Folder that workflows/prepare.py wrote, here and below a path or an address, as s3://bucket/data/demo;
+    none: the task generates its own data (demo tasks do)."""
+    output_dir: Place | None = None
     """Where results go; none: a folder in runs/ named after workflow, task and seed."""
-    store_dir: Path | None = None
+    store_dir: Place | None = None
     """Where finished stages live and are found again; none: the folder "stages" beside the output folder."""
     tracking_uri: str | None = None
     """MLflow's store; none: the SQLite file mlflow.db beside the output folder. A server's user and password

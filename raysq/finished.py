@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from raysq.addresses import Place
 from raysq.algorithms import ALGORITHMS, Algorithm, Networks
 from raysq.config import Config, DecodingConfig, NetworkConfig, Scalar, UserError
 from raysq.data.shards import Preparation
@@ -30,6 +31,7 @@ from raysq.records import (
     read_record,
 )
 from raysq.rewards.settings import RewardSettings
+from raysq.storage import pull, pull_each
 from raysq.terminal import as_started
 from raysq.training.job import local_device
 from raysq.training.stage import PREPARATION
@@ -39,8 +41,8 @@ from raysq.training.state import build_critic, build_policy, load_network, read_
 class DecodeSettings(Config):
     """Which finished run decodes, and how."""
 
-    run: Path
-    """Output folder of a workflow that is finished, or the folder of a finished stage."""
+    run: Place
+    """Output folder of a workflow that is finished, or the folder of a finished stage; path or address."""
     stage: str | None = None
     """Stage of the workflow; none: the last one that trains a policy and is no control."""
     beam_size: int | None = Field(None, ge=1)
@@ -79,7 +81,9 @@ class FinishedStage:
         Raises:
             UserError: it is missing, unfinished or damaged, or the stage trains no policy.
         """
+        pull(run, tensors=False)
         folder = run if (run / STAGE).is_file() else _stage_of(run, stage)
+        pull(folder)
         record = read_record(folder / STAGE, ModelRecord)
         if stage not in (None, record.stage):
             raise UserError(f"--stage {stage}: {folder} is stage {record.stage}: leave --stage out")
@@ -172,7 +176,9 @@ class FinishedStage:
         identity = record.parents.get(role, "")[:12]
         if not identity:
             raise UserError(f"{self.folder / STAGE} does not say where its {role} is from: {record.remedy}")
-        found = [path.parent for path in self.folder.parent.glob(f"*-{escape(identity)}-*/{RESULT}")]
+        pattern = f"*-{escape(identity)}-*/{RESULT}"
+        pull_each(self.folder.parent, pattern)
+        found = [path.parent for path in self.folder.parent.glob(pattern)]
         if len(found) > 1:
             of = {folder: read_record(folder / STAGE, StageRecord).version for folder in found}
             found = [folder for folder in found if of[folder] == record.version]
@@ -181,6 +187,7 @@ class FinishedStage:
                 f"the {role} of stage {self.name} is that of the stage *-{identity}-*, of which there is "
                 f"{'more than one' if found else 'none'} beside {self.folder}: put that folder there, alone"
             )
+        pull(found[0])
         return found[0]
 
     def translator(self, settings: DecodeSettings) -> Translator:
@@ -250,6 +257,7 @@ def _stage_of(run: Path, name: str | None) -> Path:
     for entry in reversed(stages):
         if name not in (None, entry.name):
             continue
+        pull(entry.folder, tensors=False)
         if not (entry.folder / STAGE).is_file():
             raise UserError(
                 f"stage {entry.name} of {run} is no longer in {entry.folder}: give its new place with --run"

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from raysq.addresses import written
 from raysq.config import flatten
 from raysq.data.shards import Corpus
 from raysq.files import replace_json, write_lines
@@ -86,8 +87,8 @@ class StageRuns:
                 "raysq.seed": str(stage.spec.seed),
                 "raysq.algorithm": type(stage.spec.algorithm).__name__,
                 "raysq.identity": stage.identity,
-                "raysq.folder": str(stage.spec.folder),
-                "raysq.checkpoints": str(stage.spec.folder / "checkpoints"),
+                "raysq.folder": written(stage.spec.folder),
+                "raysq.checkpoints": written(stage.spec.folder / "checkpoints"),
             }
             name = run_name(title, config.task, stage.spec.seed, changed)
             params["seed"] = stage.spec.seed

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from pydantic import ConfigDict
 
+from raysq.addresses import written
 from raysq.config import UserError
 from raysq.delivery import Undelivered, deliver
 from raysq.files import replace_json
@@ -144,4 +145,4 @@ def kept_in(output: Path) -> Kept | None:
 
 def delivers(output: Path) -> str:
     """The command that brings to MLflow what is kept."""
-    return f"{as_started('runs')} --run {shlex.quote(str(output))} --deliver"
+    return f"{as_started('runs')} --run {shlex.quote(written(output))} --deliver"

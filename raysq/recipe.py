@@ -32,6 +32,7 @@ from raysq.files import replace_json
 from raysq.options import spelling
 from raysq.records import RESULT, STAGE, StageRecord, read_record
 from raysq.rewards.settings import RewardSettings
+from raysq.storage import pull, pull_each, push, writing
 from raysq.tasks import task_defaults
 from raysq.training.samples import staleness
 from raysq.training.spec import StageSpec
@@ -180,7 +181,9 @@ class PlannedStage:
     def write_record(self) -> None:
         """Write stage.json, by which later commands and people recognise the folder."""
         self.spec.folder.mkdir(parents=True, exist_ok=True)
-        replace_json(self.spec.folder / STAGE, self.record)
+        with writing(self.spec.folder):
+            replace_json(self.spec.folder / STAGE, self.record)
+            push(self.spec.folder, only=(STAGE,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +245,7 @@ def plan(
         suffix = hashlib.sha256("/".join(lineage).encode()).hexdigest()[:8]
         folder = store / f"{stage.name}-{identity[:12]}-{suffix}"
         if config.reuse == "same-config":
+            pull_each(store, f"{stage.name}-{identity[:12]}-*/{RESULT}")
             folder = _finished_of(store, f"{stage.name}-{identity[:12]}-") or folder
         folders = {role: parent.spec.folder for role, parent in parents.items()}
         spec = StageSpec(
@@ -255,6 +259,7 @@ def plan(
             until=part.until if part is not None else 0,
             continues=folders.get("continues"),
         )
+        pull(folder, tensors=False)
         action = _action(folder)
         known = action == "reuse" or (folder / STAGE).exists()
         named = {"identity": identity, **settings}

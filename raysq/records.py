@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from raysq.addresses import Place, written
 from raysq.config import DecodingConfig, NetworkConfig, Scalar, UserError
 from raysq.files import regular, replace_json
 
@@ -43,7 +44,7 @@ class PlanRecord(Record):
     remedy = WRITTEN_AGAIN
 
     workflow: str
-    stages: dict[str, Path]
+    stages: dict[str, Place]
     """Folders by name, in order."""
 
 
@@ -54,7 +55,7 @@ class SettingsRecord(Record):
 
     task: str
     seed: int
-    data_dir: Path | None = None
+    data_dir: Place | None = None
     tracking_uri: str | None = None
 
 
@@ -124,7 +125,7 @@ class AccountRecord(StageResultRecord):
 class RunStageRecord(StageResultRecord):
     """A stage in an output folder's result.json."""
 
-    folder: Path
+    folder: Place
 
 
 class ResultRecord(Record):
@@ -137,7 +138,7 @@ class ResultRecord(Record):
 
 def write_plan(output: Path, workflow: str, stages: Mapping[str, Path]) -> None:
     """Note in a workflow's output folder which workflow it is and where its stages are, before they begin."""
-    folders = {name: str(folder) for name, folder in stages.items()}
+    folders = {name: written(folder) for name, folder in stages.items()}
     replace_json(output / PLAN, {"workflow": workflow, "stages": folders})
 
 

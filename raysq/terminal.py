@@ -10,10 +10,19 @@ from typing import Any
 
 from rich.console import Console
 
+from raysq.addresses import written
+
 _USER = re.compile(r"(?<=://)(?:[^/\s]*|[^/\s:]*:(?!\d+[/?#])[^\s@]*)@")
 """Of an address; a password may hold what should have been written as %2F."""
 _QUERY = re.compile(r"(https?://[^\s?#'\"]*\?)[^\s'\"]+")
 """Of an address, where stores that sign theirs have the signature; a page of MLflow's has it after a #."""
+
+
+class _Terminal(Console):
+    """Tells working copies of folders elsewhere by their addresses."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(written(o) if isinstance(o, str) else o for o in objects), **options)
 
 
 def terminal(*, soft_wrap: bool = True, **options: Any) -> Console:
@@ -23,7 +32,7 @@ def terminal(*, soft_wrap: bool = True, **options: Any) -> Console:
         soft_wrap: lines are as long as their text.
         options: of ``rich.console.Console``.
     """
-    return Console(soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False, **options)
+    return _Terminal(soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False, **options)
 
 
 def shown(name: str) -> str:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from raysq.addresses import Place
 from raysq.config import UserError
 from raysq.terminal import without_credentials as without_credentials
 
@@ -61,7 +62,7 @@ class Update:
     run_id: str
     points: tuple[Point, ...] = ()
     tags: dict[str, str] = field(default_factory=dict)
-    file: Path | None = None
+    file: Place | None = None
     """To attach."""
     folder: str | None = None
     """Where the run has it; none: at the top."""

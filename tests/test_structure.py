@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     {
+        "addresses",
         "arrays",
         "kernels",
         "types",
@@ -24,9 +25,12 @@ LAYERS = (
         "claim",
         "disk",
         "files",
+        "lease",
         "logs",
         "memory",
         "records",
+        "remote",
+        "storage",
         "terminal",
         "webpage",
         "workplace",

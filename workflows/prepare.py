@@ -25,11 +25,12 @@ from rich.table import Table
 
 from raysq.commandline import run_command
 from raysq.data.corpus import DropReason, SplitName
-from raysq.data.manifest import Manifest
+from raysq.data.manifest import MANIFEST, Manifest
 from raysq.data.prepare import Prepared, prepare
 from raysq.data.settings import PrepareSettings, task_defaults
 from raysq.images.annotations import first_named
 from raysq.places import default_place, lasting
+from raysq.storage import pull, push, writing
 from raysq.tasks.text import given
 from raysq.terminal import as_started, terminal
 
@@ -43,9 +44,12 @@ def main(settings: PrepareSettings) -> None:
     lasting("--output-dir", output)
     settings = settings.model_copy(update={"output_dir": output})
     console = terminal(stderr=True, quiet=settings.quiet)
+    pull(settings.folder, whole_with=MANIFEST)
     with no_empty_parents(settings.folder), LineCount(console) as line_count:
         found = given(settings)
-        prepared = prepare(settings, found.text, line_count.show, features=found.features)
+        with writing(settings.folder):
+            prepared = prepare(settings, found.text, line_count.show, features=found.features)
+            push(settings.folder)
     report(settings, prepared, found.left_out, terminal())
 
 

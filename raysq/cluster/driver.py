@@ -27,6 +27,7 @@ from ray.train.v2.api.config import LoggingConfig
 from raysq.cluster.connection import learner_resources, start, stop
 from raysq.cluster.learner import learn
 from raysq.cluster.reward_workers import create_reward_workers
+from raysq.cluster.run_storage import run_storage
 from raysq.cluster.sample_workers import create_sample_workers
 from raysq.config import Unfinished, UserError
 from raysq.training.job import Job, NumWorkers
@@ -116,7 +117,7 @@ def train_on_ray(
             ),
             run_config=RunConfig(
                 name=f"fit-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",  # a name used before would resume
-                storage_path=str(storage),
+                **run_storage(storage),
                 checkpoint_config=CheckpointConfig(num_to_keep=1),  # pointers: the stages keep their own
                 failure_config=FailureConfig(max_failures=LEARNER_RESTARTS),
                 callbacks=[EndWhereNoRestartHelps()],

@@ -10,6 +10,7 @@ from typing import Any
 
 import ray.train
 
+from raysq.addresses import written
 from raysq.algorithms import Algorithm, Networks
 from raysq.cluster.instruments import record_updates
 from raysq.cluster.reward_workers import RemoteScorer
@@ -68,6 +69,6 @@ def _report(metrics: Mapping[str, float], folder: Path) -> None:
     with tempfile.TemporaryDirectory() as aside:
         checkpoint = None
         if ray.train.get_context().get_world_rank() == 0:
-            replace_json(Path(aside) / "stage.json", {"folder": str(folder)})
+            replace_json(Path(aside) / "stage.json", {"folder": written(folder)})
             checkpoint = ray.train.Checkpoint.from_directory(aside)
         ray.train.report(dict(metrics), checkpoint)

@@ -20,12 +20,15 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
+from raysq.addresses import moved
 from raysq.cluster.connection import start, stop
 from raysq.cluster.driver import train_on_ray
 from raysq.cluster.instruments import record_updates
 from raysq.cluster.ready import Outcome, ReadyStages, Work
+from raysq.cluster.run_storage import run_storage
 from raysq.config import Unfinished, UserError
 from raysq.logs import begin
+from raysq.storage import pull
 from raysq.training import journal
 from raysq.training.job import Job, NumWorkers, run_here
 from raysq.training.step import Diverged
@@ -139,7 +142,7 @@ def train_stages(
             ),
             run_config=tune.RunConfig(
                 name=f"tune-{os.getpid()}",
-                storage_path=str(storage),
+                **run_storage(storage),
                 callbacks=[watch],
                 verbose=1 if verbose else 0,
             ),
@@ -159,14 +162,15 @@ def train(
     mistake of the user; after other exceptions the stage is tried again.
     """
     work = works[config["place"]]
-    begin(replace(work.job.sender, process="trial"))
+    job, storage = work.job.here(), moved(storage, work.job.copies)
+    begin(replace(job.sender, process="trial"))
     try:
         if nested is not None:
-            (result,) = train_on_ray(work.job, storage, nested)
+            (result,) = train_on_ray(job, storage, nested)
         elif work.told_until:
-            (result,) = _train_under_scheduler(work.job, work.told_until)
+            (result,) = _train_under_scheduler(job, work.told_until)
         else:
-            (result,) = run_here(work.job, observe=record_updates)
+            (result,) = run_here(job, observe=record_updates)
     except Diverged as error:
         return {"state": "diverged", "reason": str(error)}
     except UserError as error:
@@ -212,6 +216,7 @@ def _train_under_scheduler(job: Job, told_until: float) -> list[dict[str, Any]]:
             # may end the trial here, by SystemExit
             tune.report({"score": metrics[f"dev/{metric}"], "epoch": metrics["epoch"]})
 
+    pull(spec.folder)
     path = spec.folder / "journal.jsonl"
     for record in journal.read(path)[0] if path.exists() else ():
         if f"dev/{metric}" in record.metrics:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from raysq.addresses import moved, working_copies
 from raysq.algorithms import Algorithm
 from raysq.config import DecodingConfig, NetworkConfig, UserError
 from raysq.data.shards import Corpus
@@ -22,6 +23,7 @@ from raysq.rewards.settings import RewardSettings
 from raysq.training import memory
 from raysq.training.collective import Collective
 from raysq.training.samples import LocalSource, MakeSource, Sampling, drawn_by_workers
+from raysq.training.sharing import here, shared_stage
 from raysq.training.spec import StageSpec
 from raysq.training.stage import Surroundings, run_stage
 from raysq.training.window import Observe, unobserved
@@ -53,6 +55,15 @@ class Job:
     """The run that the work is for, and how its processes log."""
     elastic: bool = False
     """Whether the number of learners may change."""
+    copies: Path = field(default_factory=working_copies)
+    """Where the working copies of folders elsewhere lie on the machine that tells of this."""
+
+    def here(self) -> Job:
+        """The same with its folders on this machine."""
+        stages = tuple(here(stage, self.copies) for stage in self.stages)
+        return replace(
+            self, stages=stages, data_dir=moved(self.data_dir, self.copies), copies=working_copies()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +188,7 @@ def _run_stages(
     report: Callable[[Mapping[str, float], Path], None],
     observe: Observe,
 ) -> list[dict[str, Any]]:
+    job = job.here()
     corpus = Corpus.load(job.data_dir)
 
     def surroundings(spec: StageSpec) -> Surroundings:
@@ -200,7 +212,8 @@ def _run_stages(
         enter(stage=spec.name)
         of = f"{collective.rank + 1} of {collective.world_size}"
         _log.info("stage %s in %s, as learner %s", spec.name, spec.folder, of)
-        done.append(run_stage(spec, surroundings(spec)))
+        with shared_stage(spec, collective, job.device):
+            done.append(run_stage(spec, surroundings(spec)))
         _log.info("stage %s %s: %s", spec.name, done[-1]["state"], done[-1]["stopped_by"])
     enter(stage="")
     return done
