@@ -173,7 +173,7 @@ class Machine(Config):
     date: str
     command: str
     load: tuple[float, float]
-    """Processes that were running or waiting (mean over a minute) before and after: 0 before on a quiet machine."""
+    """Processes that ran or waited (mean over a minute) before and after: 0 before on a quiet machine."""
 
 
 class Check(Config):

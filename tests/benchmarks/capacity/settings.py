@@ -40,8 +40,8 @@ class CapacitySettings(Config):
     latency_us: float = Field(100.0, ge=0)
     """Of a message between them: an assumption. [us]"""
     variation: float = Field(0.03, ge=0, lt=1)
-    """Standard deviation over mean of a simulated learner's computing time: an assumption, as that of a shared
-    machine says little."""
+    """Standard deviation over mean of a simulated learner's computing time: an assumption, as that of a
+    shared machine says little."""
     speed: float = Field(30.0, gt=0)
     """How many times as fast as a core here a simulated fast learner is: an assumption."""
 

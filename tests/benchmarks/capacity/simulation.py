@@ -1,7 +1,7 @@
 """A cluster that trains, event by event: learners, their sums, reward and sample workers, links, the driver.
 
-What is simplified: a learner's sums of an update are one meeting at its end; they take what the ring's formula
-says; evaluations and checkpoints are left out; links are those of the learners' nodes alone.
+What is simplified: a learner's sums of an update are one meeting at its end; they take what the ring's
+formula says; evaluations and checkpoints are left out; links are those of the learners' nodes alone.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from tests.benchmarks.capacity.events import Clock, Event, Host, Line, Process, 
 from tests.benchmarks.capacity.formulas import all_reduces_seconds, reward_calls
 
 PARTS = ("compute", "submit", "rewards", "samples", "stragglers", "all_reduce")
-"""What a learner's time goes to: its own arithmetic; sending rewards off; waiting for rewards, for samples and
-for the slowest learner; the sums."""
+"""What a learner's time goes to: its own arithmetic; sending rewards off; waiting for rewards, for samples
+and for the slowest learner; the sums."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
