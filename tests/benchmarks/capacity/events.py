@@ -61,7 +61,9 @@ class Clock:
 
         def go_on() -> None:
             try:
-                next(process).then(go_on)
+                while (event := next(process)).happened:
+                    pass
+                event.then(go_on)
             except StopIteration:
                 end.happen()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from raysq.cluster.connection import ENVIRONMENT
 from raysq.training.stage import LOG_EVERY
@@ -16,7 +16,6 @@ from tests.benchmarks.capacity.simulation import Cluster, Outcome, Times, Traini
 
 SIZES = (1, 4, 16, 64, 250, 1000)
 MOST_NODES = 1000
-UPDATES, WARM_UP = 8, 4
 STALENESS = 3
 WORKERS_PER_NODE = 16
 POLL_INTERVAL = float(ENVIRONMENT["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"])
@@ -109,9 +108,15 @@ def sizes(settings: CapacitySettings, record: Record) -> Iterator[Size]:
                 workers_per_node=WORKERS_PER_NODE,
                 variation=settings.variation,
             )
-            alone = times if learners > 1 else replace(times, sums=0, gradient_bytes=0.0)
-            outcome = Training(alone, cluster).run(UPDATES, WARM_UP)
+            outcome = Training(times, cluster).run(*_updates(scenario, learners))
             yield Size(scenario, learners, nodes, scorers, workers * learners, outcome)
+
+
+def _updates(scenario: Scenario, learners: int) -> tuple[int, int]:
+    """Updates to simulate, and those of them that do not count: two cycles, or fewer the more take part."""
+    if scenario.remote:
+        return 2 * (STALENESS + 1), STALENESS + 1
+    return (12, 2) if learners <= 64 else (3, 1)
 
 
 def times_of(constants: Constants, workload: Workload, scenario: Scenario, latency: float) -> Times:
