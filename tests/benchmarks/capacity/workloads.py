@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ from tests.benchmarks.measure import Times, compare
 from tests.benchmarks.problem import UPDATES, Problem
 from tests.benchmarks.settings import BenchmarkSettings
 
+Count = TypeVar("Count", int, float)
 SHARES = (1, 2, 4)
 """Learners whose share of a batch is measured."""
 DEMO_BATCHES = 10
@@ -222,7 +224,7 @@ def window(parts: Parts, repeats: int) -> float:
     return statistics.median(gap / took for gap, took in zip(watched.gaps[1:], times, strict=True))
 
 
-def timed(runs: Mapping[float, Callable[[], object]], repeats: int) -> dict[float, Times]:
+def timed(runs: Mapping[Count, Callable[[], object]], repeats: int) -> dict[Count, Times]:
     """Times of runs by a count, made in turn."""
     by_name = compare({repr(n): run for n, run in runs.items()}, repeats)
     return {n: by_name[repr(n)] for n in runs}
