@@ -1,4 +1,4 @@
-"""The page's figure: what learners do with their time, and how busy what they share is."""
+"""The page's figure: how much of an update is arithmetic, and how busy what learners share is."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def draw(found: Sequence[Size], path: Path) -> None:
             label = f"{BUSY_NAMES[key]}, {names[1]}"
             busy.plot([size.learners for size in fast], shares, line, marker="P", color=colour, label=label)
         busy.axhline(100 * FULL, color="#6b7480", linestyle=":", label="saturated")
-        for axes, what in ((time, "learners' time in arithmetic [%]"), (busy, "busy [%]")):
+        for axes, what in ((time, "arithmetic in an update [%]"), (busy, "busy [%]")):
             logarithmic(axes)
             axes.set(xlabel="learners", ylabel=what, ylim=(0, 105))
         legend(figure)

@@ -66,7 +66,7 @@ class Size:
 
     @property
     def limits(self) -> tuple[str, ...]:
-        """What holds it up: what takes more of the learners' time than their arithmetic, and what is full."""
+        """What holds it up: what takes more of an update than the arithmetic, and what is full."""
         shares = self.outcome.shares
         taken = {NAMES[part]: share for part, share in shares.items() if part in NAMES}
         found = [name for name, share in taken.items() if share > shares["compute"]]
@@ -190,6 +190,6 @@ def verdicts(found: list[Size]) -> list[str]:
         )
         lines.append(
             f"{name}: {held or 'nothing saturates but the learners'}; at {largest.learners:,} learners "
-            f"{share:.0%} of their time is arithmetic."
+            f"{share:.0%} of an update is arithmetic."
         )
     return lines

@@ -15,8 +15,9 @@ from tests.benchmarks.capacity.events import Clock, Event, Host, Line, Process, 
 from tests.benchmarks.capacity.formulas import all_reduces_seconds, reward_calls
 
 PARTS = ("compute", "submit", "rewards", "samples", "stragglers", "all_reduce")
-"""What a learner's time goes to: its own arithmetic; sending rewards off; waiting for rewards, for samples
-and for the slowest learner; the sums."""
+"""What the time of an update goes to, in the learner that comes last to the sums: arithmetic, as much as
+learners have on average; sending rewards off; waiting for rewards; for samples; more arithmetic than on
+average; the sums."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +95,7 @@ class Outcome:
     update: float
     """Mean time of an update [s]."""
     shares: dict[str, float]
-    """Of the learners' time, by ``PARTS``; they add up to 1."""
+    """Of an update's time, by ``PARTS``; they add up to 1."""
     busy: dict[str, float]
     """Share of the time that it works: reward worker (the busiest), sample worker, link out of a learner's
     node, controller, delivery."""
@@ -106,6 +107,7 @@ class _Learner:
     link: Line
     samplers: list[Worker]
     spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+    """In this update."""
 
 
 class Training:
@@ -145,19 +147,19 @@ class Training:
         )
         self._meeting, self._arrived = Event(), 0
         self._ends: list[float] = []
+        self._spent = dict.fromkeys(PARTS, 0.0)
 
     def run(self, updates: int, warm_up: int = 0) -> Outcome:
-        """Simulate updates; those of the warm-up do not count in the mean time, but in the shares."""
+        """Simulate updates; those of the warm-up do not count in the mean time, but do in the shares."""
         ends = [self._clock.start(self._learn(learner, updates)) for learner in self._learners]
         self._clock.start(self._poll())
         self._clock.run(self._clock.all_of(ends))
         total = self._clock.now
         began = self._ends[warm_up - 1] if warm_up else 0.0
-        spent = {part: sum(one.spent[part] for one in self._learners) for part in PARTS}
-        everything = sum(spent.values())
+        everything = sum(self._spent.values())
         return Outcome(
             update=(self._ends[-1] - began) / (updates - warm_up),
-            shares={part: seconds / everything if everything else 0.0 for part, seconds in spent.items()},
+            shares={part: spent / everything if everything else 0.0 for part, spent in self._spent.items()},
             busy={
                 "reward_worker": _busiest([worker.busy for worker in self._scorers], total),
                 "sample_worker": _busiest([w.busy for one in self._learners for w in one.samplers], total),
@@ -173,7 +175,7 @@ class Training:
         times, remote = self._times, self._cluster.sample_workers > 0
         drawn: list[Event] = []
         for update in range(updates):
-            factor = self._factor()
+            factor, learner.spent = self._factor(), dict.fromkeys(PARTS, 0.0)
             if remote and update % (self._cluster.max_staleness + 1) == 0:
                 yield from self._spend(learner, "samples", learner.host.work(times.weights_bytes * times.put))
                 drawn = self._announce(learner, min(self._cluster.max_staleness + 1, updates - update))
@@ -238,12 +240,12 @@ class Training:
         meeting = self._meeting
         if self._arrived == len(self._learners):
             self._arrived, self._meeting = 0, Event()
-            self._clock.at(self._clock.now, meeting.happen)
+            self._account(learner)
+            self._clock.at(self._clock.now + self._sum_seconds, meeting.happen)
             self._ends.append(self._clock.now + self._sum_seconds)
             if self._times.delivery:
                 self._delivery.serve(self._times.delivery)
-        yield from self._spend(learner, "stragglers", meeting)
-        yield from self._spend(learner, "all_reduce", self._clock.after(self._sum_seconds))
+        yield meeting
 
     def _poll(self) -> Process:
         times = self._times
@@ -253,6 +255,16 @@ class Training:
             yield self._clock.after(times.poll_interval - (self._clock.now - began))
 
     # -- accounts
+
+    def _account(self, last: _Learner) -> None:
+        """Of an update, when the last learner has come."""
+        average = sum(one.spent["compute"] for one in self._learners) / len(self._learners)
+        more = max(0.0, last.spent["compute"] - average)
+        for part, spent in last.spent.items():
+            self._spent[part] += spent
+        self._spent["compute"] -= more
+        self._spent["stragglers"] += more
+        self._spent["all_reduce"] += self._sum_seconds
 
     def _spend(self, learner: _Learner, part: str, event: Event) -> Process:
         began = self._clock.now

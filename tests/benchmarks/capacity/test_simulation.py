@@ -43,7 +43,7 @@ def test_as_few_workers_as_the_formula_asks_for_are_never_waited_for():
     enough = simulated(REWARDED, learners=12, reward_workers=few).shares["rewards"]
     too_few = simulated(REWARDED, learners=12, reward_workers=few - 1).shares["rewards"]
     assert enough == pytest.approx(0, abs=1e-9)
-    assert too_few > 0.02
+    assert too_few == pytest.approx(0.058 / 1.067)  # the last reply after 0.01 + 12 (0.004 + 0.025)
 
 
 def test_a_reward_worker_that_is_asked_too_often_sets_the_pace():
@@ -119,9 +119,9 @@ def test_the_same_seed_is_the_same_training():
 @pytest.mark.parametrize(("learners", "share"), [(10, 0.1), (100, 1.0), (1000, 1.0)])
 def test_the_controller_is_busy_as_the_formula_says(learners, share):
     times = Times(rest=1.0, poll=0.002, poll_interval=0.2)
-    busy = simulated(times, 40, learners=learners).busy["controller"]
-    assert busy == pytest.approx(0.002 * learners / formulas.poll_seconds(learners, 0.002, 0.2), abs=0.06)
-    assert busy == pytest.approx(share, abs=0.06)
+    busy = simulated(times, 20, learners=learners).busy["controller"]
+    assert busy == pytest.approx(0.002 * learners / formulas.poll_seconds(learners, 0.002, 0.2), abs=0.1)
+    assert busy == pytest.approx(share, abs=0.1)
 
 
 def test_deliveries_are_counted():
