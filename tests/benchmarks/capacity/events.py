@@ -104,14 +104,17 @@ class Line:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._free_at = 0.0
-        self.busy = 0.0
-        """Time that it has been given to do [s]."""
+        self._free_at = self._given = 0.0
+
+    @property
+    def busy(self) -> float:
+        """Time for which it has served until now [s]."""
+        return self._given - max(0.0, self._free_at - self._clock.now)
 
     def serve(self, seconds: float) -> Event:
         """An event at the end of the service."""
         self._free_at = max(self._free_at, self._clock.now) + seconds
-        self.busy += seconds
+        self._given += seconds
         event = Event()
         self._clock.at(self._free_at, event.happen)
         return event

@@ -45,7 +45,9 @@ def test_a_line_serves_in_order():
     clock = Clock()
     line = Line(clock)
     assert ends(clock, [line.serve(1.0), line.serve(0.5)]) == [1.0, 1.5]
-    assert line.busy == 1.5
+    line.serve(8.0)
+    clock.run(clock.after(2.0))
+    assert line.busy == 3.5  # of the last service two seconds
 
 
 def test_a_worker_answers_calls_in_order_and_waits_for_what_they_need():

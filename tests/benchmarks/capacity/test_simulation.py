@@ -105,8 +105,8 @@ def test_a_learner_and_its_sample_workers_share_the_cores_of_one_machine():
 def test_the_slowest_learner_sets_the_pace(learners):
     """Of normal numbers, which these nearly are, the largest of n lies E_n standard deviations up."""
     expected = {4: 1.0294, 64: 2.3766}[learners]  # expected largest of n standard normal numbers
-    outcome = simulated(Times(rest=1.0), 400, learners=learners, variation=0.02)
-    assert (outcome.update - 1) / 0.02 == pytest.approx(expected, rel=0.1)
+    outcome = simulated(Times(rest=1.0), 200, learners=learners, variation=0.02)
+    assert (outcome.update - 1) / 0.02 == pytest.approx(expected, rel=0.15)
     assert outcome.shares["stragglers"] == pytest.approx(1 - 1 / outcome.update, abs=2e-3)
 
 
@@ -119,13 +119,13 @@ def test_the_same_seed_is_the_same_training():
 @pytest.mark.parametrize(("learners", "share"), [(10, 0.1), (100, 1.0), (1000, 1.0)])
 def test_the_controller_is_busy_as_the_formula_says(learners, share):
     times = Times(rest=1.0, poll=0.002, poll_interval=0.2)
-    busy = simulated(times, 20, learners=learners).busy["controller"]
+    busy = simulated(times, 10, learners=learners).busy["controller"]
     assert busy == pytest.approx(0.002 * learners / formulas.poll_seconds(learners, 0.002, 0.2), abs=0.1)
     assert busy == pytest.approx(share, abs=0.1)
 
 
-def test_deliveries_are_counted():
-    assert simulated(Times(rest=1.0, delivery=0.25), 20).busy["delivery"] == pytest.approx(0.25)
+def test_deliveries_are_counted_until_the_end():
+    assert simulated(Times(rest=1.0, delivery=0.25), 20).busy["delivery"] == pytest.approx(0.25 * 19 / 20)
 
 
 def test_warm_up_does_not_count():
