@@ -119,7 +119,11 @@ def updates(record: Record) -> list[str]:
                     number(tokens / seconds),
                 ]
             )
-        rows.append([f"window of an ERAC update ({size})", f"{workload.window:.0%} of it", "", "", ""])
+        for what, share in (
+            ("window of an", workload.window),
+            ("standard deviation of the", workload.variation),
+        ):
+            rows.append([f"{what} ERAC update ({size})", f"{share:.0%} of it", "", "", ""])
     heading = (
         "one process, one thread",
         "ms a batch (least .. most)",
