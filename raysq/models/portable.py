@@ -85,7 +85,17 @@ def traced(policy: EncoderDecoder) -> dict[str, ExportedProgram]:
             (token, *form.encoder(form.source)),
             dynamic_shapes=(free(("batch",)), *map(free, form.memory.values())),
         )
-    return {"encoder": encoder, "step": step}
+    return {"encoder": _bare(encoder), "step": _bare(step)}
+
+
+def _bare(program: ExportedProgram) -> ExportedProgram:
+    """Without the paths of this machine's sources, and without the example, which would be a pickle."""
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)
+    program.example_inputs = None
+    return program
 
 
 class _TextEncoder(nn.Module):
