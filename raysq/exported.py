@@ -17,11 +17,12 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -73,6 +74,12 @@ class PolicyRecord(Record):
     """Of policy.safetensors."""
     digest: str
     """sha256 of all of the above: the policy's identity."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.source_words is None) != (self.preparation.features is not None):
+            raise ValueError("it must have words of the source, or else features of images")
+        return self
 
     def digest_now(self) -> str:
         """What ``digest`` has to be."""
@@ -183,20 +190,16 @@ def load_policy(folder: Path | str, device: str = "cpu") -> ExportedPolicy:
         record = read_record(folder / POLICY, PolicyRecord)
     except FileNotFoundError:
         raise UserError(f"{folder} holds no exported policy ({POLICY}): {PolicyRecord.remedy}") from None
-    if record.digest != record.digest_now():
-        raise UserError(f"{folder / POLICY} was changed since it was written: {PolicyRecord.remedy}")
     try:
-        preparation = record.vocabularies()
-    except ValueError as error:
+        if record.digest != record.digest_now():
+            raise ValueError("it was changed since it was written")
+        preparation, settings = record.vocabularies(), settings_of(record.preparation)
+        tokenise = line_tokeniser(settings, "source")
+        text_of = moses_detokeniser(settings.target_language) if record.detokenise else " ".join
+    except (ValueError, UserError) as error:
         raise UserError(f"{folder / POLICY}: {error}: {PolicyRecord.remedy}") from error
-    settings = settings_of(record.preparation)
-    return ExportedPolicy(
-        record,
-        preparation,
-        _network(folder / PARAMETERS, record, preparation).to(device),
-        line_tokeniser(settings, "source"),
-        moses_detokeniser(settings.target_language) if record.detokenise else " ".join,
-    )
+    network = _network(folder / PARAMETERS, record, preparation)
+    return ExportedPolicy(record, preparation, network.to(device), tokenise, text_of)
 
 
 def _network(path: Path, record: PolicyRecord, preparation: Preparation) -> EncoderDecoder:
@@ -207,10 +210,13 @@ def _network(path: Path, record: PolicyRecord, preparation: Preparation) -> Enco
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be read ({error}): {PolicyRecord.remedy}") from error
-    with torch.device("meta"):
-        wanted = build_policy(preparation, record.network)
-    forms = {name: (p.shape, p.dtype) for name, p in wanted.named_parameters()}
-    if {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()} != forms:
+    try:
+        with torch.device("meta"):
+            wanted = build_policy(preparation, record.network)
+        forms = {name: (p.shape, p.dtype) for name, p in wanted.named_parameters()}
+    except (RuntimeError, TypeError, OverflowError):  # of sizes that no tensor has
+        forms = {}
+    if not forms or {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()} != forms:
         raise UserError(f"{path} holds parameters of another network: {PolicyRecord.remedy}")
     network = build_policy(preparation, record.network)
     with torch.no_grad():
