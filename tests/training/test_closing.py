@@ -218,7 +218,7 @@ def test_a_policy_that_a_workflow_planned_has_a_card(train: Any, actor: Path, tm
     assert (tmp_path / "planned" / "README.md").stat().st_mtime_ns <= (
         (tmp_path / "planned" / "result.json").stat().st_mtime_ns
     )
-    train(CriticTraining(**SCHEDULE), tmp_path / "critic", actor)
+    train(CriticTraining(**SCHEDULE, max_length=6), tmp_path / "critic", actor)
     assert (tmp_path / "critic" / "result.json").exists()
     assert not (tmp_path / "critic" / "README.md").exists()
 
