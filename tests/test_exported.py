@@ -133,7 +133,7 @@ def test_what_left_captions_as_the_stage_does(
     policy = load_policy(export(stage_of_images))
     same(policy, stage_of_images)
     assert policy.caption(rows) == [" ".join(caption.words) for caption in expected]
-    assert len(set(policy.caption(rows))) > 2
+    assert len(set(policy.caption(rows))) > 1
     with pytest.raises(UserError, match="reads features of images: use caption"):
         policy.translate(["a"])
     with pytest.raises(UserError, match=r"features must be \[n, 5\], of encoder none"):
@@ -207,7 +207,7 @@ def test_parameters_that_are_not_those_written_are_refused(stage: FinishedStage,
     with pytest.raises(UserError, match="is not what was written: export the policy again"):
         load_policy(folder)
     (folder / PARAMETERS).unlink()
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"policy\.safetensors: No such file"):
         load_policy(folder)
     halves = {name: tensor.half() for name, tensor in tensors.items()}
     for change, said in ((halves, "of another network"), ({}, "of another network")):
