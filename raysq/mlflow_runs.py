@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from raysq.addresses import written
+from raysq.card import CARD
 from raysq.config import flatten
 from raysq.data.shards import Corpus
 from raysq.files import replace_json, write_lines
@@ -116,7 +117,8 @@ class StageRuns:
         run_id, folder = stage.record["run_id"], stage.spec.folder
         texts = sorted((folder / "hypotheses").glob("*.txt"))
         files = [Update(run_id, file=text, folder="hypotheses") for text in texts]
-        files += [Update(run_id, file=folder / name) for name in (RESULT, STAGE)]
+        names = (RESULT, STAGE, *([CARD] if (folder / CARD).is_file() else []))
+        files += [Update(run_id, file=folder / name) for name in names]
         for update in files:
             taken = self._outbox.send(update) and taken
         if taken:

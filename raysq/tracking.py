@@ -233,10 +233,15 @@ def check_existing(uri: str) -> None:
         )
 
 
-def open_client(uri: str) -> MlflowClient:
-    """MLflow's client of a store, set to give up within seconds and to say nothing of its own."""
+def set_environment() -> None:
+    """Tell MLflow, before it is imported, what it is to do where the user has said nothing."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def open_client(uri: str) -> MlflowClient:
+    """MLflow's client of a store, set to give up within seconds and to say nothing of its own."""
+    set_environment()
     from mlflow import MlflowClient
 
     # each step of a new database; the traceback of each error, which is raised too

@@ -57,6 +57,11 @@ LAYERS = (
         "finished",
         "credit",
         "prune",
+        "card",
+        "exported",
+        "programs",
+        "mlflow_model",
+        "served",
     },
     {"cluster"},
     {"workflow"},
@@ -159,9 +164,10 @@ def test_ray_is_imported_in_cluster_only() -> None:
     assert {path for path in users if path.parts[:2] != ("raysq", "cluster")} == set()
 
 
-def test_mlflow_is_imported_by_two_modules_only() -> None:
+def test_mlflow_is_imported_where_it_is_written_read_and_served_from_only() -> None:
     users = {path for path in python_files("raysq", "workflows", "tune_spaces") if imports(path, "mlflow")}
-    assert users <= {Path("raysq/tracking.py"), Path("raysq/tracked.py")}
+    names = ("tracking", "tracked", "mlflow_model", "served")
+    assert users == {Path("raysq") / f"{name}.py" for name in names}
 
 
 def imports(path: Path, package: str) -> bool:

@@ -21,10 +21,9 @@ from raysq.config import NetworkConfig, UserError
 from raysq.data.shards import Corpus
 from raysq.disk import full_disk_told
 from raysq.evaluation import Evaluator
-from raysq.files import replace_json
 from raysq.records import RESULT
 from raysq.training import checkpoint, memory
-from raysq.training.closing import account, closing_scores
+from raysq.training.closing import account, closing_scores, write_result
 from raysq.training.collective import Collective
 from raysq.training.journal import Journal
 from raysq.training.noise import gradient_noise
@@ -324,7 +323,8 @@ class _StageRun:
         result = account(self.spec.name, progress, self.order.batches_per_epoch)
         result |= {"gradient_noise": noise, **scores}
         if self.leads:
-            replace_json(self.spec.folder / RESULT, result)
+            manifest = self.around.corpus.manifest
+            write_result(self.spec.folder, result, manifest, self.networks.policy)
         self.around.collective.wait(self.around.device)
         return result
 
