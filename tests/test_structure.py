@@ -18,6 +18,7 @@ LAYERS = (
         "types",
         "config",
         "options",
+        "own",
         "commandline",
         "claim",
         "disk",

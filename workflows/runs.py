@@ -168,7 +168,9 @@ def _advice(run: RunEntry) -> dict[str, str]:
         advice["in use"] = f"by {run.holder}"
     elif run.workflow and not finished:
         config = shlex.quote(str(run.folder / SETTINGS))
-        advice["continue"] = f"python workflows/{run.workflow}.py --config {config}"
+        script = Path(__file__).with_name(f"{run.workflow}.py")
+        place = f"workflows/{script.name}" if script.is_file() else f"the file of recipe {run.workflow}"
+        advice["continue"] = f"python {place} --config {config}"
         if _sources_changed(run):
             advice["note"] = "raysq's sources have changed since: stages begun before are trained afresh"
     if run.holder is None and (run.folder / UNDELIVERED).exists():

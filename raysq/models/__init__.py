@@ -3,7 +3,7 @@
 from typing import Literal
 
 from raysq.models.baseline import StepBaseline
-from raysq.models.encoder_decoder import EncoderDecoder, OutputLayer, Readout, State
+from raysq.models.encoder_decoder import EncoderDecoder, OutputLayer, OwnNetwork, Readout, State
 from raysq.models.nic import Captioner
 from raysq.models.seq2seq import Seq2Seq
 
@@ -15,6 +15,7 @@ __all__ = [
     "CriticForm",
     "EncoderDecoder",
     "OutputLayer",
+    "OwnNetwork",
     "Readout",
     "Seq2Seq",
     "State",

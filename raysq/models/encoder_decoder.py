@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from raysq.config import NetworkConfig
 from raysq.models.products import fill_product
 from raysq.types import FIRST_ACTION, Memory
 
@@ -125,3 +126,14 @@ class EncoderDecoder(nn.Module, ABC):
         self, memory: Memory, state: State, token: Tensor, dropout_mask: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """One step: token [M] read last, dropout_mask [M, H]; gives features [M, H] and the next state."""
+
+
+class OwnNetwork(NetworkConfig, ABC):
+    """Base of the settings of a policy that a user's file defines; critics stay those of `NetworkConfig`.
+
+    Fields are added as to any settings. A recipe has it as ``network``.
+    """
+
+    @abstractmethod
+    def policy(self, source_size: int, target_size: int) -> EncoderDecoder:
+        """The network, for vocabularies of so many words, without values: ``initialise`` gives them."""
