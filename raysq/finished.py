@@ -178,7 +178,7 @@ class FinishedStage:
         record = self.record()
         if part in record.own:
             raise UserError(
-                f"stage {self.name} in {self.folder} was trained with {record.own[part]}, a {part} of your own "
+                f"stage {self.name} in {self.folder} was trained with {record.own[part]}, a {part} of yours "
                 "that this command does not know: evaluate and translate can do without"
             )
         return record

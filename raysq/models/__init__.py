@@ -3,7 +3,14 @@
 from typing import Literal
 
 from raysq.models.baseline import StepBaseline
-from raysq.models.encoder_decoder import EncoderDecoder, OutputLayer, OwnNetwork, Readout, State
+from raysq.models.encoder_decoder import (
+    EncoderDecoder,
+    OutputLayer,
+    OwnNetwork,
+    Readout,
+    Rereading,
+    State,
+)
 from raysq.models.nic import Captioner
 from raysq.models.seq2seq import Seq2Seq
 
@@ -17,6 +24,7 @@ __all__ = [
     "OutputLayer",
     "OwnNetwork",
     "Readout",
+    "Rereading",
     "Seq2Seq",
     "State",
     "StepBaseline",
