@@ -31,8 +31,8 @@ class TextReward(RewardSettings):
     name: Literal["own"] = "own"  # type: ignore[assignment]
     """The reward of the file that defines this workflow."""
     vocabulary: Path | None = None
-    """Required: vocabulary.target.txt of the data, as samples are numbers of words. Stages trained with another
-    path of it are not found again."""
+    """Required: vocabulary.target.txt of the data, as samples are numbers of words. Stages trained with
+    another path of it are not found again."""
 
     @field_validator("vocabulary")
     @classmethod

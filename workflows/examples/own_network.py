@@ -34,9 +34,8 @@ class Transformer(Rereading):
 
     def features(self, memory: Memory, inputs: Tensor, dropout_mask: Tensor | None = None) -> Tensor:
         """[M, T, H], each from the inputs [M, T] up to its own."""
-        T = inputs.shape[1]
-        read = self.target_embedding(inputs) + self.positions.weight[:T]
-        later = torch.ones(T, T, dtype=torch.bool, device=inputs.device).triu(1)
+        read = self.target_embedding(inputs) + self.positions.weight[: inputs.shape[1]]
+        later = torch.ones(inputs.shape[1:] * 2, dtype=torch.bool, device=inputs.device).triu(1)
         made = self.layers.decoder(read, memory.states, later, memory_key_padding_mask=~memory.mask)
         return made if dropout_mask is None else made * dropout_mask
 
