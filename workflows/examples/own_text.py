@@ -32,6 +32,8 @@ class OwnText(Config):
     """Folder for the prepared data, the run and its scores."""
     max_epochs: int = Field(10, ge=1)
     """Passes over the training data. [epochs]"""
+    num_learners: int = Field(1, ge=0)
+    """Processes that train; 0: this one does, without Ray."""
 
 
 def main(settings: OwnText) -> int:
@@ -39,12 +41,11 @@ def main(settings: OwnText) -> int:
     how = {"tokeniser": "moses", "min_count": 1, "max_ratio": 9.0, "output_dir": settings.place / "data"}
     preparation = PrepareSettings.model_validate({"task": "tsv", "train": settings.pairs, **how})
     data = prepare(preparation, given(preparation).text).folder
-    places = ["--task", "tsv", "--data-dir", str(data), "--output-dir", str(settings.place / "run")]
-    status = train(RECIPE, __doc__, [*places, "--mle.max-epochs", str(settings.max_epochs)])
-    if status:
+    run, test = settings.place / "run", Corpus.load(data).splits["test"]
+    options = {"task": "tsv", "data-dir": data, "output-dir": run, "mle.max-epochs": settings.max_epochs}
+    options["num-learners"] = settings.num_learners
+    if status := train(RECIPE, __doc__, [f"--{name}={value}" for name, value in options.items()]):
         return status
-    test = Corpus.load(data).splits["test"]
-    run = settings.place / "run"
     translator = FinishedStage.open(run).translator(DecodeSettings(run=run))
     found = translator.translate([test.source_text(i).split() for i in range(len(test))])
     hypotheses = [" ".join(best.words) for best, *_ in found]
