@@ -17,6 +17,7 @@ from raysq.data.shards import Preparation
 from raysq.decoding.captioner import ImageCaptioner
 from raysq.decoding.translator import Translator, Unknown
 from raysq.models import EncoderDecoder, Seq2Seq
+from raysq.own import own_name
 from raysq.records import (
     RESULT,
     SETTINGS,
@@ -75,11 +76,19 @@ class FinishedStage:
     best_update: int
 
     @classmethod
-    def open(cls, run: Path, stage: str | None = None) -> FinishedStage:
+    def open(
+        cls, run: Path, stage: str | None = None, network: type[NetworkConfig] = NetworkConfig
+    ) -> FinishedStage:
         """Read what is needed of a workflow's output folder (one stage of it) or of a stage's folder.
 
+        Args:
+            run: the folder.
+            stage: which stage; none: the last one that trains a policy and is no control.
+            network: class of the settings of its networks, a user's own where it was trained with that.
+
         Raises:
-            UserError: it is missing, unfinished or damaged, or the stage trains no policy.
+            UserError: it is missing, unfinished or damaged, trains no policy, or its networks are of another
+                class.
         """
         pull(run, tensors=False)
         folder = run if (run / STAGE).is_file() else _stage_of(run, stage)
@@ -101,7 +110,7 @@ class FinishedStage:
         return cls(
             record.stage,
             folder,
-            record.network,
+            _network(record, folder, network),
             record.decoding,
             Preparation.load(folder / PREPARATION),
             record.data,
@@ -123,9 +132,9 @@ class FinishedStage:
         """What trained it, with its settings.
 
         Raises:
-            UserError: another version of raysq wrote them.
+            UserError: another version of raysq wrote them, or the algorithm is a user's own.
         """
-        record = self.record()
+        record = self._package_record("algorithm")
         known = {algorithm.__name__: algorithm for algorithm in ALGORITHMS}
         try:
             return known[record.algorithm].model_validate(_nested(record.settings))
@@ -139,10 +148,10 @@ class FinishedStage:
         """What its samples earned; the published reward where none was scored.
 
         Raises:
-            UserError: another version of raysq wrote it.
+            UserError: another version of raysq wrote it, or it is a user's own.
         """
         try:
-            return RewardSettings.model_validate(self.record().reward)
+            return RewardSettings.model_validate(self._package_record("reward").reward)
         except ValidationError as error:
             raise UserError(
                 f"{self.folder / STAGE} has a reward that this version of raysq does not know "
@@ -169,6 +178,16 @@ class FinishedStage:
         """What its stage.json says of how it was trained. Raises UserError where the file is damaged."""
         return read_record(self.folder / STAGE, TrainedRecord)
 
+    def _package_record(self, part: str) -> TrainedRecord:
+        """As `record`, of a stage whose algorithm or reward is the package's. Raises UserError where not."""
+        record = self.record()
+        if part in record.own:
+            raise UserError(
+                f"stage {self.name} in {self.folder} was trained with {part} {record.own[part]} of a file that is "
+                "not raysq's: this command does not know it, evaluate and translate can do without"
+            )
+        return record
+
     def _parent(self, role: str) -> Path:
         """Folder of the finished stage that gave the network of this role; of several the one that the same
         sources trained."""
@@ -193,11 +212,13 @@ class FinishedStage:
     def translator(self, settings: DecodeSettings) -> Translator:
         """Its policy, decoding as the settings say and otherwise as the run did.
 
-        Raises UserError as `policy`, and where it reads images.
+        Raises UserError as `policy`, and where it reads images, or cannot say which word to copy.
         """
         words, policy = self.preparation.source_vocabulary, self.policy(local_device(settings.device))
-        if words is None or not isinstance(policy, Seq2Seq):
+        if words is None:
             raise UserError(f"stage {self.name} in {self.folder} reads images: use {as_started('caption')}")
+        if settings.unknown == "copy" and not isinstance(policy, Seq2Seq):
+            raise UserError("--unknown copy: this policy is no network of raysq: give keep or drop")
         target, decoding = self.preparation.target_vocabulary, self._decoding(settings)
         return Translator(policy, words, target, decoding, settings.unknown)
 
@@ -217,6 +238,24 @@ class FinishedStage:
         names = DecodingConfig.model_fields.keys() & DecodeSettings.model_fields.keys()
         given = {name: getattr(settings, name) for name in names}
         return self.decoding.model_copy(update={k: v for k, v in given.items() if v is not None})
+
+
+def _network(record: ModelRecord, folder: Path, kind: type[NetworkConfig]) -> NetworkConfig:
+    """The settings of a stage's networks, of the class that it was trained with."""
+    own = record.own.get("network")
+    if own != own_name(kind):
+        raise UserError(
+            f"stage {record.stage} in {folder} has networks of {own or 'raysq'}, not of "
+            f"{own_name(kind) or 'raysq'}: open it in Python with the class that it was trained with, "
+            "FinishedStage.open(run, network=CLASS)"
+        )
+    try:
+        return kind.model_validate(record.network)
+    except ValidationError as error:
+        reason = f"network.{first_reason(error)}"
+        raise UserError(
+            f"{folder / STAGE} is damaged or of another version of raysq ({reason}): {record.remedy}"
+        ) from error
 
 
 def data_dir_of(run: Path) -> Path:

@@ -30,10 +30,11 @@ from raysq.config import (
 )
 from raysq.files import replace_json
 from raysq.options import spelling
+from raysq.own import own_name, own_sources, require_importable
 from raysq.records import RESULT, STAGE, StageRecord, read_record
 from raysq.rewards.settings import RewardSettings
 from raysq.storage import pull, pull_each, push, writing
-from raysq.tasks import task_defaults
+from raysq.tasks import Task, task_named
 from raysq.training.samples import staleness
 from raysq.training.spec import StageSpec
 from raysq.training.state import read_result
@@ -82,6 +83,11 @@ class Recipe:
     """Appended with ``--control``."""
     reward: RewardSettings = field(default_factory=RewardSettings)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    """Reward, decoding and networks with this workflow's defaults; reward and networks may be of a class that
+    a user's file derives from `RewardSettings` or `OwnNetwork`."""
+    tasks: tuple[Task, ...] = ()
+    """Its own, beside the package's."""
     presets: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
     """Settings of a paper by dotted key, chosen with ``--preset NAME``; they win over the task's."""
     must_agree: tuple[tuple[str, str], ...] = ()
@@ -92,8 +98,8 @@ class Recipe:
     def config_class(self) -> type[TrainingConfig]:
         """The workflow's settings: the common options and a section for every stage."""
         sections: dict[str, Any] = {s.name: (type(s.algorithm), s.algorithm) for s in self.stages}
-        sections["reward"] = (RewardSettings, self.reward)
-        sections["decoding"] = (DecodingConfig, self.decoding)
+        for name in ("network", "decoding", "reward"):
+            sections[name] = (type(getattr(self, name)), getattr(self, name))
         if self.presets:
             names = Literal[*self.presets]  # type: ignore[valid-type]
             about = "Settings of a paper; each can still be changed."
@@ -104,7 +110,8 @@ class Recipe:
 
     def defaults(self, values: Mapping[str, object]) -> Mapping[str, Scalar]:
         """The task's settings and over them the preset's, given the top-level values."""
-        return {**task_defaults(values), **self.presets.get(str(values.get("preset")), {})}
+        task = task_named(str(values["task"]), self.tasks)
+        return {**task.defaults, **self.presets.get(str(values.get("preset")), {})}
 
     def stages_of(self, config: TrainingConfig) -> list[Stage]:
         """The stages with their resolved settings, the control's taken from the stage it is like."""
@@ -120,6 +127,9 @@ class Recipe:
         """Refuse what cannot be trained as it is set, before anything begins. Raises UserError."""
         for difference in _differences(config, self.must_agree):
             raise UserError(f"{difference}: give both the same value")
+        if config.num_learners:
+            algorithms = [stage.algorithm for stage in self.stages]
+            require_importable([config.network, config.reward, *algorithms])
         for stage in self.stages_of(config):
             stale = staleness(stage.algorithm, config.max_staleness)
             if stale and "delayed_policy" in stage.algorithm.following_rates():
@@ -166,7 +176,7 @@ class PlannedStage:
 
     spec: StageSpec
     identity: str
-    """Digest of everything that can change the stage's result, the package's sources apart."""
+    """Digest of everything that can change the stage's result, sources apart."""
     action: Action
     record: dict[str, Any]
     """Content of stage.json: identity, settings, parents, run id."""
@@ -209,8 +219,8 @@ def plan(
     """Where each stage of the workflow lives, and whether it is trained, resumed or reused.
 
     A stage's folder is named by its identity and by its version, a digest of the package's sources (under
-    ``--reuse never`` of this very run) and of its parents' folders. With a ``segment`` of a stage, that part
-    of it is planned in its place.
+    ``--reuse never`` of this very run), of the user's own and of its parents' folders. With a ``segment`` of
+    a stage, that part of it is planned in its place.
 
     Raises:
         UserError: what a stage's folder says of it is damaged.
@@ -240,8 +250,14 @@ def plan(
         }
         if part is not None:
             settings["until"] = part.until
+        parts = {"algorithm": stage.algorithm, "network": config.network}
+        if stage.algorithm.uses_rewards:
+            parts["reward"] = config.reward
+        if own := {role: name for role, made in parts.items() if (name := own_name(type(made)))}:
+            settings["own"] = own
         identity = digest(settings)
-        lineage = [version] + [parent.spec.folder.name for parent in parents.values()]
+        lineage = [version, *own_sources(parts.values())]
+        lineage += [parent.spec.folder.name for parent in parents.values()]
         suffix = hashlib.sha256("/".join(lineage).encode()).hexdigest()[:8]
         folder = store / f"{stage.name}-{identity[:12]}-{suffix}"
         if config.reuse == "same-config":

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from raysq.addresses import Place, written
-from raysq.config import DecodingConfig, NetworkConfig, Scalar, UserError
+from raysq.config import DecodingConfig, Scalar, UserError
 from raysq.files import regular, replace_json
 
 WRITTEN_AGAIN = "repeat the command that made it, which writes it again"
@@ -81,9 +81,12 @@ class StageRecord(Record):
 class ModelRecord(StageRecord):
     """stage.json, with what it takes to build the stage's networks again."""
 
-    network: NetworkConfig
+    network: dict[str, Scalar]
+    """Settings of the class that ``own`` names, else of `NetworkConfig`."""
     decoding: DecodingConfig
     data: str
+    own: dict[str, str] = {}
+    """Class of the user's by what it is: algorithm, reward or network."""
 
 
 class TrainedRecord(ModelRecord):

@@ -36,7 +36,7 @@ from raysq.progress import Progress
 from raysq.recipe import PlannedStage, Recipe, TrainingConfig, package_digest, plan
 from raysq.records import RESULT
 from raysq.storage import pull, push, writing
-from raysq.tasks import task_named
+from raysq.tasks import Task, task_named
 from raysq.tasks.generated import demo_settings, generated, holds_generated
 from raysq.terminal import as_started, terminal
 from raysq.tracking import RunStatus, Tracker
@@ -87,7 +87,7 @@ def run(recipe: Recipe, config: TrainingConfig) -> int:
 def _run(recipe: Recipe, config: TrainingConfig, places: Places, device: str) -> int:
     """``run`` where the learners have their place."""
     # in this order a mistake about data or MLflow leaves nothing behind
-    given = given_data(config, places)
+    given = given_data(config, places, recipe.tasks)
     tracker = Tracker(places.tracking_uri, config.experiment)
     corpus = given or generated_data(config, places)
     try_proposals(recipe, config, corpus)
@@ -177,13 +177,13 @@ def _planned(
     return plan(recipe, config, places.store, corpus.digest, version), held
 
 
-def given_data(config: TrainingConfig, places: Places) -> Corpus | None:
+def given_data(config: TrainingConfig, places: Places, own_tasks: tuple[Task, ...] = ()) -> Corpus | None:
     """The data that --data-dir names; None where the task generates its own.
 
     Raises:
         UserError: there is none, it is of another kind than the task's, or ROUGE cannot score it.
     """
-    task = task_named(config.task)
+    task = task_named(config.task, own_tasks)
     if places.data is not None:
         corpus = Corpus.load(places.data)
         prepared = task_named(corpus.manifest.settings["task"])
@@ -198,9 +198,10 @@ def given_data(config: TrainingConfig, places: Places) -> Corpus | None:
                 check_script([split.reference_texts(i) for i in looked_at])
         return corpus
     if not task.generated:
+        prepared_as = "" if task in own_tasks else f" --task {task.name}"
         raise UserError(
             f"--task {task.name} needs --data-dir, a folder that "
-            f"{as_started('prepare')} --task {task.name} has written"
+            f"{as_started('prepare')}{prepared_as} has written"
         )
     return None
 

@@ -20,6 +20,7 @@ LAYERS = (
         "types",
         "config",
         "options",
+        "own",
         "commandline",
         "completion",
         "claim",
@@ -72,7 +73,7 @@ LAYERS = (
 RANKS = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 WHOLE_TESTS = {"integration", "theory", "behaviour", "benchmarks", "every_algorithm", "fuzz", "deploy"}
 """Folders of tests that mirror no part of the package."""
-WHOLE_FILES = {"test_structure.py", "test_security.py"}
+WHOLE_FILES = {"test_documentation.py", "test_structure.py", "test_security.py"}
 """Tests of the whole package, likewise."""
 
 

@@ -174,7 +174,9 @@ def _advice(run: RunEntry) -> dict[str, str]:
         advice["in use"] = f"by {run.holder}"
     elif run.workflow and not finished:
         config = shlex.quote(written(run.folder / SETTINGS))
-        advice["continue"] = f"{as_started(run.workflow)} --config {config}"
+        known = Path(__file__).with_name(f"{run.workflow}.py").is_file()
+        command = as_started(run.workflow) if known else f"python {run.workflow}.py"
+        advice["continue"] = f"{command} --config {config}"
         if _sources_changed(run):
             advice["note"] = "raysq's sources have changed since: stages begun before are trained afresh"
     if run.holder is None and (run.folder / UNDELIVERED).exists():
