@@ -236,7 +236,7 @@ def test_it_lists_without_the_heavy_imports(tmp_path):
         (["--root", "."], "holds no runs: name the folder that does with --root"),
         (
             ["--run", "."],
-            f"is no workflow's output folder: python {ROOT}/workflows/runs.py --root FOLDER lists",
+            f"output folder: python {ROOT}/workflows/runs.py --root FOLDER lists",
         ),
         (["--yes"], "--unreferenced, --older-than and --yes need --prune"),
         (["--prune", "--run", "x"], "--prune goes with neither --run nor --stages"),
