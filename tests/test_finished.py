@@ -110,7 +110,7 @@ def test_decoding_is_the_runs_own_unless_told(run: Path) -> None:
 
 
 def test_a_run_on_text_captions_no_images(run: Path) -> None:
-    with pytest.raises(UserError, match=r"stage erac in .* reads text: use workflows/translate\.py"):
+    with pytest.raises(UserError, match=r"stage erac in .* reads text: use python workflows/translate\.py"):
         FinishedStage.open(run).captioner(DecodeSettings(run=run))
 
 
