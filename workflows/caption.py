@@ -40,6 +40,7 @@ from raysq.images.pictures import BadImage, Pictures
 from raysq.images.store import FeatureStore
 from raysq.metrics import NAMES, text_scores
 from raysq.places import lasting
+from raysq.storage import push
 from raysq.terminal import shown, terminal
 from raysq.training.job import local_device
 
