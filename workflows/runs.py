@@ -175,7 +175,7 @@ def _advice(run: RunEntry) -> dict[str, str]:
     elif run.workflow and not finished:
         config = shlex.quote(written(run.folder / SETTINGS))
         known = Path(__file__).with_name(f"{run.workflow}.py").is_file()
-        command = as_started(run.workflow) if known else f"python {run.workflow}.py"
+        command = as_started(run.workflow) if known else f"the file of recipe {run.workflow}, with"
         advice["continue"] = f"{command} --config {config}"
         if _sources_changed(run):
             advice["note"] = "raysq's sources have changed since: stages begun before are trained afresh"
