@@ -117,7 +117,7 @@ def _alone(folder: Path, patience: float) -> Iterator[bool]:
 
 def _live(folder: Path) -> IO[str]:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return folder.withfile_name(f".{folder.name}.copy.live").open("w")
+    return folder.with_name(f".{folder.name}.copy.live").open("w")
 
 
 def push(folder: Path, *, only: Collection[str] = ()) -> None:
@@ -179,7 +179,7 @@ def fetch_file(folder: Path, name: str, to: Path) -> None:
             return
         if to.exists() and remote.system.size(remote.at(name)) == to.stat().st_size:
             return  # it only ever grows
-        aside = to.withfile_name(f".{to.name}.part")
+        aside = to.with_name(f".{to.name}.part")
         remote.system.get_file(remote.at(name), str(aside))
         aside.replace(to)
 
@@ -206,8 +206,8 @@ def _copied(folder: Path) -> Iterator[dict[str, list[Any]]]:
     """What is known of a working copy, for one process at a time: of each file the storage's version, and its
     size and time here."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    note = folder.withfile_name(f".{folder.name}.copy.json")
-    with folder.withfile_name(f".{folder.name}.copy.lock").open("w") as lock:
+    note = folder.with_name(f".{folder.name}.copy.json")
+    with folder.with_name(f".{folder.name}.copy.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             copies = dict(parse_json(note.read_bytes()))
@@ -228,7 +228,7 @@ def _fetch(remote: Remote, folder: Path, wanted: dict[str, Version], copies: dic
         for name, version in wanted.items()
         if not _same(folder / name, copies.get(name)) or tuple(copies[name][:2]) != version
     }
-    asides = {name: (folder / name).withfile_name(f".{file_name(name)}.part") for name in missing}
+    asides = {name: (folder / name).with_name(f".{file_name(name)}.part") for name in missing}
     for aside in asides.values():
         aside.parent.mkdir(parents=True, exist_ok=True)
     try:
