@@ -54,7 +54,7 @@ def test_a_path_is_a_place_of_its_own(tmp_path: Path, copies: Path) -> None:
         ("https://host/runs", "which https:// is not"),
         ("s4://bucket/runs", "which s4:// is not"),
         ("s3://bucket", "a folder in a bucket"),
-        ("s3://bucket/../runs", "no name may begin with ."),
+        ("s3://bucket/../runs", "no name begins with ."),
         ("s3://bucket//runs", "a folder in a bucket"),
         ("simplecache::s3://bucket/runs", "one URL"),
     ],

@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import fsspec
 import pytest
 
 from raysq.addresses import placed
@@ -247,7 +246,7 @@ def test_storage_that_cannot_be_used_is_told_in_one_line(s3: str) -> None:
 def test_a_missing_client_is_told_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYSQ_CACHE", str(tmp_path))
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    monkeypatch.delitem(fsspec.registry._registry, "s3", raising=False)
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
     with pytest.raises(UserError, match=r"s3://bucket/a cannot be opened .*pip install 'raysq\[s3\]'"):
         pull(placed("s3://bucket/a"))
 
