@@ -178,6 +178,7 @@ def _advice(run: RunEntry) -> dict[str, str]:
         model = shlex.quote(str(run.folder if finished else usable[-1]))
         advice["evaluate"] = f"python workflows/evaluate.py --run {model}"
         advice["translate"] = f"python workflows/translate.py --run {model} < FILE"
+        advice["export"] = f"python workflows/export.py --run {model} --output-dir FOLDER"
     if run.tracking_uri.startswith("sqlite:"):
         advice["metrics"] = f"mlflow ui --backend-store-uri {shlex.quote(run.tracking_uri)}"
     elif run.tracking_uri:
