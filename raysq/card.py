@@ -112,7 +112,7 @@ def _training(record: TrainedRecord, result: Mapping[str, Any]) -> Iterator[str]
     )
     groups = {
         record.stage: record.settings,
-        "network": flatten(record.network),
+        "network": record.network,
         "decoding": flatten(record.decoding),
         "reward": record.reward,
     }

@@ -59,8 +59,10 @@ def sender() -> Sender:
 def enter(*, run: str | None = None, stage: str | None = None) -> None:
     """From now on this process works for a run, or on a stage."""
     global _process
-    changed = {"run": run, "stage": stage}
-    _process = replace(_process, **{key: value for key, value in changed.items() if value is not None})
+    if run is not None:
+        _process = replace(_process, run=run)
+    if stage is not None:
+        _process = replace(_process, stage=stage)
 
 
 @contextmanager
@@ -143,7 +145,7 @@ class _Lines(io.TextIOBase):
         self._begun = threading.local()
 
     @property
-    def encoding(self) -> str:  # type: ignore[override] - a property of TextIOBase too
+    def encoding(self) -> str:  # type: ignore[override]
         """As of the stream beneath."""
         return self.beneath.encoding
 

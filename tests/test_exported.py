@@ -91,6 +91,15 @@ def test_what_left_translates_as_the_stage_does(stage: FinishedStage, export: An
     assert sorted(path.name for path in folder.iterdir()) == [POLICY, PARAMETERS]
 
 
+def test_headlines_are_lines_too(small_headlines: Corpus, tmp_path: Path, export: Any) -> None:
+    stage = FinishedStage.open(finished_stage(small_headlines, tmp_path / "mle-0123456789ab-01234567"))
+    split = small_headlines.splits["test"]
+    articles = [split.source_text(i) for i in range(len(split))]
+    settings = DecodeSettings(run=stage.folder)
+    expected = stage.translator(settings).translate([article.split() for article in articles])
+    assert load_policy(export(stage)).translate(articles) == [" ".join(best.words) for best, *_ in expected]
+
+
 def test_parameters_vocabularies_and_decoding_come_back(
     stage: FinishedStage, export: Any, small_corpus: Corpus
 ) -> None:

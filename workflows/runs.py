@@ -186,6 +186,7 @@ def _advice(run: RunEntry) -> dict[str, str]:
         model = shlex.quote(written(run.folder if finished else usable[-1]))
         advice["evaluate"] = f"{as_started('evaluate')} --run {model}"
         advice["translate"] = f"{as_started('translate')} --run {model} < FILE"
+        advice["export"] = f"{as_started('export')} --run {model} --output-dir FOLDER"
     if run.tracking_uri.startswith("sqlite:"):
         advice["metrics"] = f"mlflow ui --backend-store-uri {shlex.quote(run.tracking_uri)}"
     elif run.tracking_uri:

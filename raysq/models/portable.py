@@ -117,7 +117,7 @@ class _TextEncoder(nn.Module):
         return states, self.attention.project(states), mask, hidden, cell, torch.zeros_like(hidden)
 
     def _read(
-        self, vectors: Tensor, real: Tensor, weights: list[Tensor], *, reverse: bool
+        self, vectors: Tensor, real: Tensor, weights: Sequence[Tensor], *, reverse: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One direction over vectors [S, B, E] (real [S, B, 1]): its last state, and all hidden states."""
 

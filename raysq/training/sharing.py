@@ -34,7 +34,7 @@ def here(spec: StageSpec, copies: Path) -> StageSpec:
     """A stage as told by a machine whose working copies lie in ``copies``, with its folders on this one."""
     named = ("policy_from", "critic_from", "updates_of", "continues")
     parents = {name: moved(place, copies) for name in named if (place := getattr(spec, name)) is not None}
-    return replace(spec, folder=moved(spec.folder, copies), **parents)
+    return replace(spec, folder=moved(spec.folder, copies), **parents)  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def rings(counts: tuple[int, ...], num_bytes: int, repeats: int) -> tuple[Ring, 
     return tuple(found)
 
 
-def together(function: Callable, count: int, *arguments: object) -> list:  # type: ignore[type-arg]
+def together(function: Callable, count: int, *arguments: object) -> list:
     """What a function returns in each of so many processes, joined in a gloo group over the loopback."""
     context = multiprocessing.get_context("spawn")
     with (
