@@ -13,6 +13,7 @@ the state of a sequence as it is where its padding lies. The equality of both fo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
