@@ -226,13 +226,20 @@ def assert_continued(run: Run, name: str) -> None:
     assert [record.step for record in records].count(20) == 1
 
 
-def assert_same_results(run: Run, expected: Run) -> None:
-    """Parameters, hypotheses, scores and loss curves, to the last bit; all updates executed in both."""
+def assert_same_results(run: Run, expected: Run, *, diverged: bool = False) -> None:
+    """Parameters, hypotheses, scores and loss curves, to the last bit.
+
+    All updates were executed in both, but for those of a last stage that was to diverge.
+    """
     results = [json.loads((r.place / "run" / "result.json").read_text()) for r in (run, expected)]
     assert [entry["name"] for entry in results[0]["stages"]] == list(expected.updates)
     for entry, theirs in zip(*(result["stages"] for result in results), strict=True):
         name = entry["name"]
-        assert entry["updates"] == theirs["updates"] == expected.updates[name]
+        assert entry["updates"] == theirs["updates"]
+        if diverged and entry is results[0]["stages"][-1]:
+            assert entry["state"] == "diverged"
+        else:
+            assert (entry["state"], entry["updates"]) == ("finished", expected.updates[name])
         for key in ("state", "best_update", "scores", "dev", "test"):
             assert entry[key] == theirs[key], (name, key)
         for load in (checkpoint.latest, checkpoint.best):

@@ -43,6 +43,8 @@ ORPHANS = 60.0
 UNFINISHED = 1
 """Status of a command that may be repeated: learners were lost more often than they are restarted, say."""
 
+DIVERGED = 3
+"""Status of a command whose last stage has diverged, as that of the undisturbed run then must, too."""
 REPETITIONS = 3
 """Times that a command is repeated without getting on: a busy machine may be too slow for Ray's start."""
 
@@ -107,18 +109,19 @@ class Soak:
                 time.sleep(0.2)
             self.runs["undisturbed"].start()
             self.disturb()
-            self.tell("finished", number=self._round, commands=self.run.commands)
-            self._await_undisturbed()
-        self._compare()
+            diverged = self.run.driver().wait() == DIVERGED
+            self.tell("finished", number=self._round, commands=self.run.commands, diverged=diverged)
+            self._await_undisturbed(DIVERGED if diverged else 0)
+        self._compare(diverged)
 
-    def _await_undisturbed(self) -> None:
+    def _await_undisturbed(self, expected: int) -> None:
         run = self.runs["undisturbed"]
-        while status := run.driver().wait():
+        while (status := run.driver().wait()) != expected:
             if status != UNFINISHED or run.commands > REPETITIONS:
                 raise LostError(f"the undisturbed run ended with status {status}")
             run.start()
 
-    def _compare(self) -> None:
+    def _compare(self, diverged: bool) -> None:
         mine, theirs = (self.runs[name].of for name in ("disturbed", "undisturbed"))
         last_stage = mine.stage(list(mine.updates)[-1])
         waits, written, size = soak_comparison.cost_of_a_checkpoint(last_stage)
@@ -126,7 +129,7 @@ class Soak:
         self.tell(
             "compared",
             number=self._round,
-            difference=soak_comparison.difference(mine, theirs),
+            difference=soak_comparison.difference(mine, theirs, diverged=diverged),
             undelivered=list(soak_comparison.undelivered(mine, self.server.database)),
         )
 
@@ -209,10 +212,10 @@ class Soak:
             raise LostError(f"{kind.name} at {at}: not further after {PATIENCE:g} s")
 
     def _ended(self) -> bool:
-        """Whether the run has finished; a command that gave up, or could not start Ray, is repeated."""
+        """Whether the run has ended; a command that gave up, or could not start Ray, is repeated."""
         status = self.run.driver().poll()
-        if status in (None, 0):
-            return status == 0
+        if status in (None, 0, DIVERGED):
+            return status is not None
         said = self.run.log.read_text().splitlines()[-1:]
         self.tell("gave up", round=self._round, status=status, said=said, log=self.run.log.name)
         self._gave_up.append(self.run.position())
