@@ -61,7 +61,7 @@ class Remote:
         return f"{self.root}/{name}"
 
     def files(self, *, half_sent: bool = False) -> dict[str, Version]:
-        """The files that are part of its content, by their names; ``half_sent``: of half a checkpoint, too."""
+        """The files that are part of its content, by their names; ``half_sent``: half checkpoints, too."""
         self.system.invalidate_cache()
         found = self.system.find(self.root, detail=True)
         names = {path[len(self.root) + 1 :]: info for path, info in found.items()}
