@@ -124,7 +124,7 @@ def test_content_is_sent_before_what_makes_it_valid(storage: str, monkeypatch: p
         "journal.jsonl",
         f"{CHECKPOINT}/tensors.safetensors",
         f"{CHECKPOINT}/state.json",
-        "part/manifest.json",
+        "preparation/manifest.json",
         "result.json",
     ]
 
