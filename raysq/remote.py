@@ -60,8 +60,8 @@ class Remote:
         """A file of the folder, as the file system names it."""
         return f"{self.root}/{name}"
 
-    def files(self) -> dict[str, Version]:
-        """The files that are part of its content, by their names."""
+    def files(self, *, half_sent: bool = False) -> dict[str, Version]:
+        """The files that are part of its content, by their names; ``half_sent``: half checkpoints, too."""
         self.system.invalidate_cache()
         found = self.system.find(self.root, detail=True)
         names = {path[len(self.root) + 1 :]: info for path, info in found.items()}
@@ -70,6 +70,8 @@ class Remote:
             for name, info in names.items()
             if is_content(name)
         }
+        if half_sent:
+            return files
         # of a checkpoint the one is sent last and removed first: without it nothing is there
         return {n: v for n, v in files.items() if file_name(n) != TENSORS or beside(n, STATE) in files}
 

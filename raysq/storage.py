@@ -14,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -62,14 +62,21 @@ def pull(
     def wanted(name: str) -> bool:
         return (tensors or file_name(name) != TENSORS) and (not only or _within(name, only))
 
+    until = time.monotonic() + patience
+    while not _pulled(remote, folder, wanted, whole_with) and time.monotonic() < until:
+        time.sleep(0.1)  # who is writing needs the lock meanwhile
+
+
+def _pulled(remote: Remote, folder: Path, wanted: Callable[[str], bool], whole_with: str) -> bool:
+    """Make a working copy equal to what the storage has; False where it is being written."""
     with (
         _copied(folder) as copies,
-        _alone(folder, patience) as alone,
+        _alone(folder) as alone,
         reaching(remote.url),
         full_disk_told(folder),
     ):
         if not alone:
-            return
+            return False
         for _ in range(ATTEMPTS):
             there = remote.files()
             if whole_with and whole_with not in there:
@@ -84,6 +91,7 @@ def pull(
             if wanted(name):
                 del copies[name]
         _remove_empty(folder)
+    return True
 
 
 @contextmanager
@@ -98,21 +106,16 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _alone(folder: Path, patience: float) -> Iterator[bool]:
-    """Whether nobody is `writing` to a working copy, which stays so."""
-    until = time.monotonic() + patience
+def _alone(folder: Path) -> Iterator[bool]:
+    """Whether nobody is `writing` to a working copy, which stays so; inside of `_copied`."""
     with _live(folder) as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() < until:
-                    time.sleep(0.1)
-                    continue
-                yield False
-            else:
-                yield True
-            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            alone = False
+        else:
+            alone = True
+        yield alone
 
 
 def _live(folder: Path) -> IO[str]:
@@ -152,7 +155,7 @@ def push(folder: Path, *, only: Collection[str] = ()) -> None:
                     raise  # no such bucket
             else:
                 sent[name] = now
-        there = remote.files() if sent else {}
+        there = remote.files(half_sent=True) if sent else {}
         for name, now in sent.items():
             if name in there:
                 copies[name] = [*there[name], now.st_size, now.st_mtime_ns]

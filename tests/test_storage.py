@@ -124,7 +124,7 @@ def test_content_is_sent_before_what_makes_it_valid(storage: str, monkeypatch: p
         "journal.jsonl",
         f"{CHECKPOINT}/tensors.safetensors",
         f"{CHECKPOINT}/state.json",
-        "part/manifest.json",
+        "preparation/manifest.json",
         "result.json",
     ]
 
@@ -215,13 +215,15 @@ def test_a_checkpoint_that_is_pruned_meanwhile_is_passed_over(
     put = remote.system.put_file
 
     def late(local: str, there: str) -> None:
-        for name in FILES:  # by the writer, in the middle of the sending
-            (folder / CHECKPOINT / name).unlink(missing_ok=True)
         put(local, there)
+        if local.endswith("tensors.safetensors"):  # by the writer, in the middle of the sending
+            for name in FILES:
+                (folder / CHECKPOINT / name).unlink(missing_ok=True)
 
     with monkeypatch.context() as busy:
         busy.setattr(remote.system, "put_file", late)
         push(folder)
+    assert set(remote.files(half_sent=True)) == {"journal.jsonl"}
     elsewhere()
     pull(placed(f"{storage}/a"))
     assert content(placed(f"{storage}/a")) == {"journal.jsonl": "x"}
