@@ -184,7 +184,7 @@ class FinishedStage:
         if part in record.own:
             raise UserError(
                 f"stage {self.name} in {self.folder} was trained with {part} {record.own[part]} of a file "
-                "that is not raysq's: this command does not know it, evaluate and translate can do without"
+                "outside raysq: this command does not know it, evaluate and translate can do without"
             )
         return record
 

@@ -98,8 +98,10 @@ class Recipe:
     def config_class(self) -> type[TrainingConfig]:
         """The workflow's settings: the common options and a section for every stage."""
         sections: dict[str, Any] = {s.name: (type(s.algorithm), s.algorithm) for s in self.stages}
-        for name in ("network", "decoding", "reward"):
-            sections[name] = (type(getattr(self, name)), getattr(self, name))
+        sections["reward"] = (type(self.reward), self.reward)
+        sections["decoding"] = (DecodingConfig, self.decoding)
+        if self.network != NetworkConfig():
+            sections["network"] = (type(self.network), self.network)
         if self.presets:
             names = Literal[*self.presets]  # type: ignore[valid-type]
             about = "Settings of a paper; each can still be changed."

@@ -49,6 +49,7 @@ OF_OTHERS = {
 """Programs that are not ours, and why their arguments are not parsed here."""
 WITHOUT_PARSER = {
     "tests/benchmarks/reward_overlap.py": "takes one folder, no settings",
+    "tests/benchmarks/iwslt14_agreement.py": "takes two places, no settings",
     "-m": "a module: that it is there is tested",
 }
 """What Python is given that has no settings to parse."""
