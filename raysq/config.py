@@ -42,7 +42,7 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        line = shown(without_credentials(written(" ".join(message.splitlines()))))
+        line = written(shown(without_credentials(" ".join(message.splitlines()))))
         if len(line) > LONGEST_MESSAGE:
             half = LONGEST_MESSAGE // 2
             line = f"{line[:half]} ... {line[-half:]}"
