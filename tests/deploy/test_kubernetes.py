@@ -109,8 +109,10 @@ def test_the_job_s_learners_and_workers_start_just_the_pods_that_they_need() -> 
     assert left == []
 
 
-@pytest.mark.parametrize(("path", "resource"), [e for e in EVERY if pods(e[1])], ids=str)
-def test_no_pod_runs_as_root_or_without_bounds_and_probes(path: Path, resource: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "resource", [r for _, r in EVERY if pods(r)], ids=lambda r: f"{r['kind']} {r['metadata']['name']}"
+)
+def test_no_pod_runs_as_root_or_without_bounds_and_probes(resource: dict[str, Any]) -> None:
     for pod in pods(resource):
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] > 0
