@@ -34,15 +34,14 @@ RECIPE = Recipe("numbers", stages=(Stage("mle", Mle()),), tasks=(TASK,))
 
 
 def text(amount: int) -> GeneratedText:
-    """Pairs such as ``two hundred thirty five`` and ``2 3 5``."""
+    """Pairs such as ``one thousand two hundred thirty five`` and ``1 2 3 5``."""
     draws, pairs = random.Random(1), []
     for _ in range(amount):
-        h, t, o = draws.randrange(9), draws.randrange(8), draws.randrange(9)
-        pairs.append((f"{DIGITS[h]} hundred {TENS[t]} {DIGITS[o]}", f"{h + 1} {t + 2} {o + 1}"))
-    part = amount // 10
-    return GeneratedText(
-        "numbers", {"test": pairs[:part], "dev": pairs[part : 2 * part], "train": pairs[2 * part :]}
-    )
+        k, h, t, o = draws.randrange(9), draws.randrange(9), draws.randrange(8), draws.randrange(9)
+        words = f"{DIGITS[k]} thousand {DIGITS[h]} hundred {TENS[t]} {DIGITS[o]}"
+        pairs.append((words, f"{k + 1} {h + 1} {t + 2} {o + 1}"))
+    a, b = amount // 10, amount // 5
+    return GeneratedText("numbers", {"test": pairs[:a], "dev": pairs[a:b], "train": pairs[b:]})
 
 
 def run(arguments: list[str]) -> int:
