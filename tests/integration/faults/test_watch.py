@@ -99,6 +99,8 @@ def watched(head: Head, data: Path, place: Path, wanted: set[instruments.Instrum
             for name, samples in scraped(head).items():
                 series[name] = [sample for sample in samples if sample[0].get("run") == run_id]
             names = {name for name, samples in series.items() if samples}
+            if " left" not in log.read_text():
+                return False  # the first plain line that can say how long it takes
             return all(series_of(instrument) <= names for instrument in wanted)
 
         try:
