@@ -27,7 +27,7 @@ def main(settings: CapacitySettings) -> None:
     if "measure" in settings.steps:
         write(measure.measure(settings, say))
     if "runs" in settings.steps:
-        write(runs.run(settings, read(settings.output_dir), say))
+        runs.run(settings, read(settings.output_dir), say, write)
     if "page" in settings.steps:
         record = read(settings.output_dir)
         found = list(saturation.sizes(settings, record))
