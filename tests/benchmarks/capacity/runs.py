@@ -77,7 +77,7 @@ def _trainings(
     address: str,
     say: Callable[[str], None],
 ) -> Iterator[list[Check]]:
-    """ERAC updates by the workflow's command; repeats of all settings in turn. None first, then all so far."""
+    """ERAC updates by the workflow's command, repeats of all settings in turn: none, then all so far."""
     asked = [(group, count, of(count)) for group, of in TRAININGS.items() for count in COUNTS]
     found: dict[Setting, list[DemoRun]] = {}
     yield []
