@@ -9,11 +9,13 @@ from raysq.files import replace_json
 from raysq.terminal import terminal
 from tests.benchmarks.capacity import __doc__ as about
 from tests.benchmarks.capacity.constants import RECORD, Record, read
+from tests.benchmarks.capacity.session import ask_for_a_token
 from tests.benchmarks.capacity.settings import CapacitySettings
 
 
 def main(settings: CapacitySettings) -> None:
     """Make the steps asked for; each is written when it is finished."""
+    ask_for_a_token()
     from tests.benchmarks.capacity import figure, measure, page, runs, saturation
 
     say = terminal().print
@@ -25,7 +27,7 @@ def main(settings: CapacitySettings) -> None:
     if "measure" in settings.steps:
         write(measure.measure(settings, say))
     if "runs" in settings.steps:
-        write(runs.run(settings, read(settings.output_dir), say))
+        runs.run(settings, read(settings.output_dir), say, write)
     if "page" in settings.steps:
         record = read(settings.output_dir)
         found = list(saturation.sizes(settings, record))

@@ -78,7 +78,7 @@ class Workload(Config):
     tokens: float
     """Of a batch's references, eos counted: what one MLE update learns from."""
     updates: dict[str, Cost]
-    """By kind, over a learner's sentences; one process, one thread, rewards scored in it."""
+    """By kind, over a learner's sentences; processor time of one thread, rewards scored in it."""
     draw: Cost
     """Of one sample for each sentence, by the policy."""
     window: float
@@ -131,11 +131,11 @@ class Constants(Config):
     pair: dict[str, Figure]
     """Of a pair by a compiled reward, on one core, by reward. [us]"""
     submit: Cost
-    """Of a learner for sending off one call, over its pairs."""
+    """Of a learner for sending off one call, over its pairs; processor time."""
     call: Cost
-    """Of a call from sending to reply, over its pairs, with the worker idle before."""
+    """Of a call from the beginning of its sending to the reply, over its pairs, the worker idle before."""
     score: Cost
-    """Of the worker's own part of a call, over its pairs."""
+    """Of the worker's own part of a call, over its pairs; processor time."""
     put: Figure
     """Into the object store. [GB/s]"""
     get: Figure

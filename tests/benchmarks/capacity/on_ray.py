@@ -81,10 +81,10 @@ def _scoring_seconds(reward: RewardFunction, num_pairs: int, repeats: int) -> li
     payoffs(reward, batch)
     found = []
     for _ in range(repeats):
-        started = time.perf_counter()
+        started = time.process_time()
         for _ in range(CALLS):
             payoffs(reward, batch)
-        found.append((time.perf_counter() - started) / CALLS)
+        found.append((time.process_time() - started) / CALLS)
     return found
 
 
@@ -96,7 +96,7 @@ def warm_workers(count: int) -> list[Any]:
 
 
 def call_costs(workers: Sequence[Any], repeats: int) -> tuple[Cost, Cost]:
-    """Of sending one call off, and from there to its reply, over its pairs."""
+    """Of sending one call off (processor time), and from its beginning to the reply, over its pairs."""
     scorer = RemoteScorer(workers[:1])
     submit: dict[float, Figure] = {}
     whole: dict[float, Figure] = {}
@@ -107,11 +107,11 @@ def call_costs(workers: Sequence[Any], repeats: int) -> tuple[Cost, Cost]:
         for _ in range(repeats):
             sending = waiting = 0.0
             for _ in range(CALLS):
-                started = time.perf_counter()
+                worked, started = time.thread_time(), time.perf_counter()
                 pending = scorer.submit(samples, references)
-                between = time.perf_counter()
+                sending += time.thread_time() - worked
                 pending.result()
-                sending, waiting = sending + between - started, waiting + time.perf_counter() - between
+                waiting += time.perf_counter() - started
             sent.append(sending / CALLS)
             answered.append(waiting / CALLS)
         submit[float(num_pairs)], whole[float(num_pairs)] = Figure.of(sent), Figure.of(answered)

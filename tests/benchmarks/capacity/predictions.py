@@ -140,5 +140,6 @@ class OneMachine:
 
 
 def call_seconds(constants: Constants, pairs: float) -> float:
-    """A call's way there and back: all of it, less the worker's own part."""
-    return max(0.0, constants.call.at(pairs) - constants.score.at(pairs))
+    """A call's way there and back: all of it, less the learner's and the worker's own parts."""
+    own = constants.submit.at(pairs) + constants.score.at(pairs)
+    return max(0.0, constants.call.at(pairs) - own)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -43,8 +43,13 @@ TRAININGS: dict[str, Callable[[int], Setting]] = {
 }
 
 
-def run(settings: CapacitySettings, record: Record, say: Callable[[str], None]) -> Record:
-    """The record with its checks."""
+def run(
+    settings: CapacitySettings,
+    record: Record,
+    say: Callable[[str], None],
+    write: Callable[[Record], None],
+) -> None:
+    """Make the checks; the record is written with those there are after each."""
     torch.set_num_threads(1)
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="capacity-", ignore_cleanup_errors=True) as place:
@@ -56,15 +61,14 @@ def run(settings: CapacitySettings, record: Record, say: Callable[[str], None]) 
         machine = OneMachine(record.constants, demo, record.machine.cores)
         with session(max(*COUNTS, record.machine.cores)) as address:
             say("workers alone")
-            checks = [*_scoring(machine, settings.repeats), *_sampling(machine, parts, settings.repeats)]
-            checks += _trainings(machine, settings, folder, address, say)
-    return record.model_copy(
-        update={
-            "workloads": {**record.workloads, "demo": demo},
-            "checks": tuple(checks),
-            "checked": this_machine(load),
-        }
-    )
+            alone = [*_scoring(machine, settings.repeats), *_sampling(machine, parts, settings.repeats)]
+            for checks in _trainings(machine, settings, folder, address, say):
+                found = {
+                    "workloads": {**record.workloads, "demo": demo},
+                    "checks": (*alone, *checks),
+                    "checked": this_machine(load),
+                }
+                write(record.model_copy(update=found))
 
 
 def _trainings(
@@ -73,27 +77,29 @@ def _trainings(
     folder: Path,
     address: str,
     say: Callable[[str], None],
-) -> list[Check]:
-    """ERAC updates by the workflow's command; repeats of all settings in turn."""
+) -> Iterator[list[Check]]:
+    """ERAC updates by the workflow's command, repeats of all settings in turn: none, then all so far."""
     asked = [(group, count, of(count)) for group, of in TRAININGS.items() for count in COUNTS]
     found: dict[Setting, list[DemoRun]] = {}
+    yield []
     for repeat in range(settings.run_repeats):
         for seed, setting in enumerate(dict.fromkeys(setting for _, _, setting in asked), 1):
             say(f"training with {setting}")
             output = folder / f"run-{repeat}-{seed}"
             options = _options(folder, setting, seed=100 * repeat + seed)
             found.setdefault(setting, []).append(train_demo("erac", output, options, address))
-    return [
-        Check(
-            group=f"ERAC training, {group}",
-            count=count,
-            unit="ms per update",
-            predicted=1000 * machine.predicted(setting),
-            simulated=1000 * machine.simulated(setting),
-            measured=Figure.of(_updates(found[setting]), 1000, "ms per update"),
-        )
-        for group, count, setting in asked
-    ]
+            yield [
+                Check(
+                    group=f"ERAC training, {group}",
+                    count=count,
+                    unit="ms per update",
+                    predicted=1000 * machine.predicted(of_count),
+                    simulated=1000 * machine.simulated(of_count),
+                    measured=Figure.of(_updates(found[of_count]), 1000, "ms per update"),
+                )
+                for group, count, of_count in asked
+                if of_count in found
+            ]
 
 
 def _updates(runs: Sequence[DemoRun]) -> list[float]:

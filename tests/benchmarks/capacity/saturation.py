@@ -186,7 +186,8 @@ def verdicts(found: list[Size]) -> list[str]:
         largest = of_scenario[-1]
         share = largest.outcome.shares["compute"]
         held = ", then ".join(
-            f"{limit} from {size.learners:,} learners ({size.nodes:,} nodes)" for limit, size in first.items()
+            f"{limit} from {size.learners:,} learner{'s' * (size.learners > 1)} ({size.nodes:,} nodes)"
+            for limit, size in first.items()
         )
         lines.append(
             f"{name}: {held or 'nothing saturates but the learners'}; at {largest.learners:,} learners "

@@ -9,19 +9,24 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import ray
 
-from raysq.cluster.connection import ENVIRONMENT
+def ask_for_a_token() -> None:
+    """Have Ray's processes ask for a token that only this process and its children know.
+
+    Call it before anything imports Ray, which looks once whether it is to ask.
+    """
+    if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 @contextmanager
 def session(num_cpus: int) -> Iterator[str]:
-    """Ray with so many CPUs, which need not be there, until the block ends; its address.
+    """Ray with so many CPUs, which need not be there, until the block ends; its address."""
+    import ray
 
-    Who joins it needs this process's environment, which holds a token.
-    """
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    for name, value in {**ENVIRONMENT, **token}.items():
+    from raysq.cluster.connection import ENVIRONMENT
+
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     folder = tempfile.mkdtemp(prefix="ray")  # short: sockets lie in it, and their paths are limited
     try:

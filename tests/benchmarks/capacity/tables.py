@@ -125,7 +125,7 @@ def updates(record: Record) -> list[str]:
         ):
             rows.append([f"{what} ERAC update ({size})", f"{share:.0%} of it", "", "", ""])
     heading = (
-        "one process, one thread",
+        "processor time, one thread",
         "ms a batch (least .. most)",
         "ms + ms a sentence",
         "sentences/s",

@@ -8,7 +8,7 @@ from tests.benchmarks.capacity.predictions import OneMachine, Setting, call_seco
 MACHINE = OneMachine(CONSTANTS, WORKLOAD, cores=2)
 
 
-def test_a_call_is_without_its_worker():
+def test_a_call_is_without_its_learner_and_its_worker():
     assert call_seconds(CONSTANTS, 50) == pytest.approx(1e-3 + 50 * 2e-6)
 
 

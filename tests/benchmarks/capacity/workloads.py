@@ -65,7 +65,7 @@ class Parts:
 
 
 class Watched:
-    """A scorer that notes how long after sending its rewards are asked for."""
+    """A scorer that notes how long after sending its rewards are asked for, in processor time."""
 
     def __init__(self, scorer: RewardScorer) -> None:
         self.gaps: list[float] = []
@@ -83,7 +83,7 @@ class Watched:
 class _WatchedRewards:
     def __init__(self, pending: PendingRewards, gaps: list[float]) -> None:
         self._pending, self._gaps = pending, gaps
-        self._sent: float | None = time.perf_counter()
+        self._sent: float | None = time.process_time()
 
     @property
     def waited_seconds(self) -> float:
@@ -91,7 +91,7 @@ class _WatchedRewards:
 
     def result(self) -> Rewards:
         if self._sent is not None:
-            self._gaps.append(time.perf_counter() - self._sent)
+            self._gaps.append(time.process_time() - self._sent)
             self._sent = None
         return self._pending.result()
 
@@ -180,7 +180,7 @@ def measured(parts: Parts, repeats: int) -> Workload:
     updates: dict[str, Cost] = {}
     variation = 0.0
     for kind in parts.algorithms:
-        times = timed(parts.updates(kind), repeats)
+        times = worked(parts.updates(kind), repeats)
         updates[kind] = _cost(times, parts.each)
         if kind == "erac" and repeats > 1:
             seconds = times[max(times)].seconds
@@ -196,7 +196,7 @@ def measured(parts: Parts, repeats: int) -> Workload:
         sentences=len(batch.example_ids),
         tokens=float(batch.reference_mask.sum()),
         updates=updates,
-        draw=_cost(timed(parts.draws, repeats), parts.each),
+        draw=_cost(worked(parts.draws, repeats), parts.each),
         window=window(parts, repeats),
         variation=variation,
         pairs={kind: _pairs(algorithm) for kind, algorithm in parts.algorithms.items()},
@@ -218,16 +218,29 @@ def window(parts: Parts, repeats: int) -> float:
     watched = Watched(parts.source.scorer)
     source = replace(parts.source, scorer=watched)
     step = Step(parts.algorithms["erac"], parts.networks, source, Collective())
-    times = compare({"update": partial(step.run, [parts.batches[0]], parts.moment)}, repeats)[
-        "update"
-    ].seconds
+    times = worked({1: partial(step.run, [parts.batches[0]], parts.moment)}, repeats)[1].seconds
     return statistics.median(gap / took for gap, took in zip(watched.gaps[1:], times, strict=True))
 
 
 def timed(runs: Mapping[Count, Callable[[], object]], repeats: int) -> dict[Count, Times]:
-    """Times of runs by a count, made in turn."""
+    """Times of runs by a count, made in turn, each once more before."""
     by_name = compare({repr(n): run for n, run in runs.items()}, repeats)
     return {n: by_name[repr(n)] for n in runs}
+
+
+def worked(runs: Mapping[Count, Callable[[], object]], repeats: int) -> dict[Count, Times]:
+    """Processor time of runs by a count, made in turn, each once more before.
+
+    What a core takes, whoever else would like to have it meanwhile; of arithmetic in this process alone.
+    """
+    took: dict[Count, list[float]] = {n: [] for n in runs}
+    for repeat in range(repeats + 1):
+        for n, run in runs.items():
+            started = time.process_time()
+            run()
+            if repeat:
+                took[n].append(time.process_time() - started)
+    return {n: Times(tuple(seconds)) for n, seconds in took.items()}
 
 
 def _cost(times: Mapping[float, Times], each: int) -> Cost:
