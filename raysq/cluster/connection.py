@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -263,8 +262,11 @@ def _wait_for_room(
     """Return when learners and workers could start; a reservation on trial, which an autoscaler sees too."""
     bundles = [learner_resources(device)] * (config.min_learners or config.num_learners)
     if config.worker_resource is not None:
-        bundles += [{config.worker_resource: 1}] * num_places
-    needed = sum(map(Counter, bundles), Counter())
+        bundles += [{config.worker_resource: 1.0}] * num_places
+    needed: dict[str, float] = {}
+    for bundle in bundles:
+        for name, amount in bundle.items():
+            needed[name] = needed.get(name, 0) + amount
     room = placement_group(bundles)
     try:
         if room.wait(PATIENCE):
