@@ -13,6 +13,7 @@ the state of a sequence as it is where its padding lies. The equality of both fo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -117,7 +118,7 @@ class _TextEncoder(nn.Module):
         return states, self.attention.project(states), mask, hidden, cell, torch.zeros_like(hidden)
 
     def _read(
-        self, vectors: Tensor, real: Tensor, weights: list[Tensor], *, reverse: bool
+        self, vectors: Tensor, real: Tensor, weights: Sequence[Tensor], *, reverse: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One direction over vectors [S, B, E] (real [S, B, 1]): its last state, and all hidden states."""
 
