@@ -18,6 +18,7 @@ from raysq.options import spelling
 from raysq.records import TrainedRecord
 from raysq.tasks import Task, task_named
 from raysq.terminal import shown
+from raysq.types import SPECIALS
 from raysq.webpage import markdown_text
 
 CARD = "README.md"
@@ -94,8 +95,8 @@ def _data(manifest: Manifest, task: Task) -> Iterator[str]:
         for name, split in manifest.splits.items()
     ]
     yield _table(columns, rows)
-    names = sorted({(print_.name, print_.sha256) for print_ in manifest.inputs.values()})
-    yield _table(["read from", "sha256"], [[shown(name), sha256] for name, sha256 in names])
+    rows = [[split, shown(text.name), text.sha256] for split, text in manifest.inputs.items()]
+    yield _table(["text", "read from", "sha256"], rows)
 
 
 def _training(record: TrainedRecord, result: Mapping[str, Any]) -> Iterator[str]:
@@ -156,10 +157,11 @@ def _intended(manifest: Manifest, task: Task) -> Iterator[str]:
 
 def _limits(record: TrainedRecord, manifest: Manifest, result: Mapping[str, Any]) -> Iterator[str]:
     sizes, settings = manifest.vocabulary_sizes, manifest.settings
-    known = " and ".join(f"{size:,} {side}" for side, size in sizes.items() if size)
+    sides = ("source", "target") if manifest.features is None else ("target",)
+    known = " and ".join(f"{sizes[side] - len(SPECIALS):,} {side}" for side in sides)
     limits = [
-        f"It knows {known} words, those seen {settings.get('min_count')} times or more; every other word is "
-        "`<unk>` (above: how many of each split).",
+        f"It knows {known} words (min_count {settings.get('min_count')}); every other word is `<unk>` "
+        "(above: how many of each split).",
         f"Training pairs had up to {settings.get('max_length')} words a side; it answers "
         f"{record.decoding.max_length} at most, its end counted.",
         f"One seed, {record.seed}: another gives other scores. To call one model better than another takes "

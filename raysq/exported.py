@@ -150,7 +150,9 @@ def write_policy(
     """
     preparation = stage.preparation
     of_images = preparation.manifest.features is not None
-    decoder = stage.captioner(settings) if of_images else stage.translator(settings)
+    decoder: Translator | ImageCaptioner = (
+        stage.captioner(settings) if of_images else stage.translator(settings)
+    )
     save_file({n: p.detach().cpu() for n, p in decoder.policy.named_parameters()}, folder / PARAMETERS)
     words = preparation.source_vocabulary
     record = PolicyRecord(

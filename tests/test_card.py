@@ -61,8 +61,9 @@ def test_a_card_says_what_was_trained_on_what_and_scores_what(small_corpus: Corp
     words = [f"{dev.words[side]} | " for side in ("source", "target")]
     shares = [f"{share:.2f} % |" for share in unknown]
     assert f"| dev | 40 | {''.join(words)}{' '.join(shares)}\n" in text
-    for fingerprint in manifest.inputs.values():
-        assert f"| {fingerprint.name} | {fingerprint.sha256} |" in text
+    for name, fingerprint in manifest.inputs.items():
+        assert f"| {name} | {fingerprint.name} | {fingerprint.sha256} |" in text
+    assert "It knows 8 source and 6 target words (min_count 1)" in text
     assert "3,480 updates (all of 3480 updates done), begun with the policy of stage `0123456789ab`." in text
     assert "It is the checkpoint of update 580, the best on dev." in text
     for option in ("--seed 3", "--erac.tau 0.04", "--network.hidden-size 256", "--decoding.max-length 77"):
