@@ -40,6 +40,7 @@ OF_OTHERS = {
     "ray": "Ray's; tests/integration/faults/test_job.py starts a cluster, submits and stops; a submitted "
     "command is parsed",
     "curl": "no part of the project",
+    "base64": "no part of the project",
     "docker": "needs a daemon",
     "helm": "needs a cluster",
     "kubectl": "needs a cluster",
