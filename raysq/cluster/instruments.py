@@ -2,8 +2,8 @@
 
 Each value is labelled with run (MLflow's id), stage and process. Ray serves it at the metrics port of the
 process's node, with ``ray_`` before the name, some seconds after it was recorded; ``deploy/watch`` shows how
-to collect and draw them all. Nothing is recorded by sentence or by token: an update costs a learner a few
-calls of some microseconds.
+to collect and draw them all. Nothing is recorded by sentence or by token: a batch costs a learner a few
+calls.
 """
 
 from __future__ import annotations

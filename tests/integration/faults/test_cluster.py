@@ -32,7 +32,7 @@ from tests.integration.faults.conftest import (
     statuses,
     within,
 )
-from tests.integration.test_workflow import assert_equal_but_for_rounding
+from tests.integration.test_workflow import parameters
 
 pytestmark = pytest.mark.faults
 
@@ -273,7 +273,10 @@ def test_with_fewer_learners_it_goes_on_without_a_lost_node(
     assert (int(first) >= at, rest) == (True, "goes on with 1 of 2 learners")
     (entry,) = result_of(run)["stages"]
     assert (entry["state"], entry["updates"]) == ("finished", 60)
-    assert_equal_but_for_rounding(result_of(run), result_of(alone), "mle")
+    theirs = parameters(result_of(alone), "mle")
+    for key, value in parameters(result_of(run), "mle").items():
+        # sixty such updates of one process differ by 1.1e-4 where gradients are accumulated in two parts
+        assert float((value - theirs[key]).norm() / theirs[key].norm()) < 2e-4, key
     records, _ = journal.read(run.stage("mle") / "journal.jsonl")
     assert [r.step for r in records if "train/loss_mle" in r.metrics] == [*range(6, 61, 6)]  # none done again
 
