@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import ray
@@ -138,7 +139,7 @@ def _scoring(machine: OneMachine, repeats: int) -> list[Check]:
         for rewards in pending:
             rewards.result()
 
-    times = workloads.timed({count: lambda count=count: score(count) for count in COUNTS}, repeats)
+    times = workloads.timed({count: partial(score, count) for count in COUNTS}, repeats)
     for worker in workers:
         ray.kill(worker)
     return [
@@ -168,7 +169,7 @@ def _sampling(machine: OneMachine, parts: workloads.Parts, repeats: int) -> list
         for i, batch in enumerate(batches):
             source.draw(batch, Moment(1, "erac", i))
 
-    times = workloads.timed({count: lambda count=count: sample(count) for count in COUNTS}, repeats)
+    times = workloads.timed({count: partial(sample, count) for count in COUNTS}, repeats)
     for worker in workers:
         ray.kill(worker)
     return [
