@@ -49,12 +49,15 @@ class Cost(Config):
         """Of measured points; neither part is below 0."""
         counts = np.array(list(points))
         seconds = np.array([figure.median for figure in points.values()])
-        each, fixed = np.polyfit(counts, seconds, 1) if len(points) > 1 else (seconds[0] / counts[0], 0.0)
+        if len(points) > 1:
+            each, fixed = (float(part) for part in np.polyfit(counts, seconds, 1))
+        else:
+            each, fixed = float(seconds[0] / counts[0]), 0.0
         if fixed < 0:  # proportional, then
             each, fixed = float(counts @ seconds / (counts @ counts)), 0.0
         elif each < 0:
             each, fixed = 0.0, float(seconds.mean())
-        return cls(fixed=float(fixed), each=float(each), points=tuple(points.items()))
+        return cls(fixed=fixed, each=each, points=tuple(points.items()))
 
     def at(self, count: float) -> float:
         """[s]"""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -52,7 +53,7 @@ def rings(counts: tuple[int, ...], num_bytes: int, repeats: int) -> tuple[Ring, 
     return tuple(found)
 
 
-def together(function: Callable, count: int, *arguments: object) -> list:
+def together(function: Callable[..., Any], count: int, *arguments: object) -> list[Any]:
     """What a function returns in each of so many processes, joined in a gloo group over the loopback."""
     context = multiprocessing.get_context("spawn")
     with (
