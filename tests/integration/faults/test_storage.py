@@ -141,6 +141,7 @@ def silence(s3: str) -> None:
         system.pipe_file(path, json.dumps(record | {"at": record["at"] - lease.LIFE}).encode())
 
 
+@pytest.mark.slow
 def test_a_sweep_and_its_report(s3: str, head: Head, data: Path, tmp_path: Path) -> None:
     space, log = tmp_path / "small.py", tmp_path / "log.txt"
     space.write_text(SPACE)
@@ -173,6 +174,7 @@ def test_a_sweep_and_its_report(s3: str, head: Head, data: Path, tmp_path: Path)
     subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode != 0,
     reason="needs the right to give a process folders of its own",
 )
+@pytest.mark.slow
 def test_a_folder_that_a_node_does_not_see_is_refused(
     head: Head, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
