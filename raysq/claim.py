@@ -6,10 +6,15 @@ import fcntl
 import os
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
+from raysq.addresses import address_of
 from raysq.config import UserError
 from raysq.files import regular
+from raysq.lease import Lease, leaseholder
+
+Claim: TypeAlias = "IO[str] | Lease"
+"""Held until it is closed."""
 
 LOOK_SECONDS = 0.1
 """Longer than ``holder`` takes to look."""
@@ -19,8 +24,10 @@ ATTEMPTS = 20
 """To open a claim whose folder others make and remove."""
 
 
-def claim(folder: Path, what: str, remedy: str) -> IO[str]:
-    """Hold ``folder`` until the file returned is closed or this process ends, however it ends.
+def claim(folder: Path, what: str, remedy: str) -> Claim:
+    """Hold ``folder`` until what is returned is closed or this process ends, however it ends.
+
+    The working copy of a folder elsewhere is held together with that (`raysq.lease`).
 
     Args:
         folder: made when missing.
@@ -47,7 +54,13 @@ def claim(folder: Path, what: str, remedy: str) -> IO[str]:
         file.flush()
     except OSError as error:
         raise _unwritable(folder, what, error) from error
-    return file
+    if address_of(folder) is None:
+        return file
+    try:
+        return Lease(folder, what, remedy, file)
+    except BaseException:
+        file.close()
+        raise
 
 
 def holder(folder: Path) -> str | None:
@@ -59,9 +72,9 @@ def holder(folder: Path) -> str | None:
     try:
         file = regular(folder / "claim").open(encoding="utf-8", errors="replace")
     except FileNotFoundError:
-        return None
+        return leaseholder(folder)
     with file:
-        return None if _locked(file, fcntl.LOCK_SH) else _name(file)
+        return leaseholder(folder) if _locked(file, fcntl.LOCK_SH) else _name(file)
 
 
 def _name(file: IO[str]) -> str:

@@ -21,19 +21,21 @@ import time
 import tomllib
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
 
+from raysq.addresses import placed
 from raysq.completion import completion
 from raysq.config import Config, Unfinished, UserError, as_typed
 from raysq.files import regular
+from raysq.logs import structured
 from raysq.options import COMMANDS, Option, alternatives, help_text, options_of, spelling
-from raysq.terminal import without_credentials
+from raysq.storage import pull
+from raysq.terminal import as_started, without_credentials
 
 C = TypeVar("C", bound=Config)
 Options = Mapping[str, Option]
@@ -77,21 +79,23 @@ def run_command(
     once, with the same status. Other exceptions are faults of the program and keep their traceback.
     """
     argv = sys.argv[1:] if argv is None else argv
-    prog = prog or f"python {sys.argv[0]}"
-    try:
-        config = parse(
-            config_class, argv, prog=prog, description=description or "", defaults_for=defaults_for
-        )
-        with _interrupted():
-            return main(config) or 0
-    except (UserError, Unfinished) as error:
-        if "--debug" in argv:
-            print(without_credentials(traceback.format_exc()), file=sys.stderr)
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2 if isinstance(error, UserError) else 1
-    except KeyboardInterrupt as stop:
-        print(": ".join(["interrupted", *getattr(stop, "__notes__", [])]), file=sys.stderr)
-        return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+    prog = prog or as_started()
+    with ExitStack() as streams:
+        try:
+            config = parse(
+                config_class, argv, prog=prog, description=description or "", defaults_for=defaults_for
+            )
+            streams.enter_context(structured(getattr(config, "log_format", "text")))
+            with _interrupted():
+                return main(config) or 0
+        except (UserError, Unfinished) as error:
+            if "--debug" in argv:
+                print(without_credentials(traceback.format_exc()), file=sys.stderr)
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            return 2 if isinstance(error, UserError) else 1
+        except KeyboardInterrupt as stop:
+            print(": ".join(["interrupted", *getattr(stop, "__notes__", [])]), file=sys.stderr)
+            return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
 
 
 @contextmanager
@@ -223,15 +227,20 @@ def _read_file(name: str | None, options: Options) -> dict[str, Given]:
 
 def _tree(name: str) -> dict[str, object]:
     """What a JSON or TOML file holds."""
-    loads = {".json": json.loads, ".toml": tomllib.loads}.get(Path(name).suffix)
+    try:
+        path = placed(name)
+    except ValueError as error:
+        raise UserError(f"--config {name}: {error}") from error
+    loads = {".json": json.loads, ".toml": tomllib.loads}.get(path.suffix)
     if loads is None:
         raise UserError(f"--config {name}: must end in .json or .toml")
     try:
-        tree = loads(regular(Path(name)).read_text(encoding="utf-8"))
+        pull(path.parent, only=(path.name,))
+        tree = loads(regular(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"--config {name}: cannot be read: {error.strerror}") from error
     except ValueError as error:  # of either syntax, and of text that is not UTF-8
-        raise UserError(f"--config {name}: not valid {Path(name).suffix[1:].upper()}: {error}") from error
+        raise UserError(f"--config {name}: not valid {path.suffix[1:].upper()}: {error}") from error
     if not isinstance(tree, dict):
         raise UserError(f"--config {name}: must hold a table of settings, not {json.dumps(tree)}")
     return tree

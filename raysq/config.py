@@ -13,8 +13,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from raysq.addresses import Place, is_address, takes_no_address, written
+from raysq.logs import LogFormat
 from raysq.terminal import shown, without_credentials
 
 Scalar = bool | int | float | str | None
@@ -32,7 +42,7 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        line = shown(without_credentials(" ".join(message.splitlines())))
+        line = written(shown(without_credentials(" ".join(message.splitlines()))))
         if len(line) > LONGEST_MESSAGE:
             half = LONGEST_MESSAGE // 2
             line = f"{line[:half]} ... {line[-half:]}"
@@ -63,6 +73,16 @@ class Config(BaseModel):
         validate_default=True,
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _local(cls, value: object, info: ValidationInfo) -> object:
+        places = value if isinstance(value, list | tuple) else [value]
+        if any(map(is_address, places)):
+            field = cls.model_fields[str(info.field_name)]
+            if takes_no_address(field.annotation, tuple(field.metadata)):
+                raise ValueError("must be a path on this machine: an address has no meaning here")
+        return value
+
     def refuse_change(self, name: str, when: str) -> None:
         """For model validators: what has no effect, a field or a section, must have its class's default.
 
@@ -90,7 +110,7 @@ def as_typed(value: object) -> str:
         return str(value).lower()
     if isinstance(value, (tuple, list)):
         return ",".join(as_typed(element) for element in value)
-    return str(value)
+    return written(value) if isinstance(value, Path) else str(value)
 
 
 def same_typed(one: str, other: str) -> bool:
@@ -181,11 +201,12 @@ class TrainingCommand(Config):
 
     task: str = "demo"
     """Data, networks, reward and metric, by name; the task also gives the stages its own defaults."""
-    data_dir: Path | None = None
-    """Folder that workflows/prepare.py wrote; none: the task generates its own data (demo tasks do)."""
-    output_dir: Path | None = None
+    data_dir: Place | None = None
+    """Folder that workflows/prepare.py wrote, here and below a path or an address, as s3://bucket/data/demo;
+    none: the task generates its own data (demo tasks do)."""
+    output_dir: Place | None = None
     """Where results go; none: a folder in runs/ named after workflow, task and seed."""
-    store_dir: Path | None = None
+    store_dir: Place | None = None
     """Where finished stages live and are found again; none: the folder "stages" beside the output folder."""
     tracking_uri: str | None = None
     """MLflow's store; none: the SQLite file mlflow.db beside the output folder. A server's user and password
@@ -196,11 +217,17 @@ class TrainingCommand(Config):
     num_learners: int = Field(1, ge=0)
     """Processes that share each batch; results change by rounding alone. 0 trains in this process, without
     Ray."""
+    min_learners: int = Field(0, ge=0)
+    """Learners that are enough to begin, and to go on when the node of another is lost for good; 0: all of
+    num_learners. Results change by rounding alone."""
     num_reward_workers: int = Field(1, ge=1)
     """Processes that score samples; results do not depend on it."""
     num_sample_workers: int = Field(1, ge=1)
     """Processes that draw and score samples ahead of the learners, where there are such samples: proposals
     around the references, and with sampling remote those of the policy. Results do not depend on it."""
+    worker_resource: str | None = None
+    """Custom resource of Ray of which every reward and sample worker takes one, which keeps them on the nodes
+    that have it: one started with --resources '{"NAME": 8}' has room for eight. None: they run anywhere."""
     sampling: Literal["learner", "remote"] = "learner"
     """Where samples of the policy are drawn: by the learner between two updates, or by sample workers, which
     with a max_staleness above 0 draw during the updates."""
@@ -227,11 +254,29 @@ class TrainingCommand(Config):
     """Print the results only, no progress."""
     verbose: bool = False
     """Print more: Ray's own log lines too."""
+    log_format: LogFormat = "text"
+    """What is printed and logged: lines for people, or (json) an object a line that names run, stage and
+    process."""
 
     @model_validator(mode="after")
     def _workers_need_ray(self) -> Self:
         if self.sampling == "remote" and not self.num_learners:
             raise ValueError("`num_learners` must be above 0 with `sampling` remote")
+        if self.worker_resource is not None and not self.num_learners:
+            raise ValueError("`num_learners` must be above 0 with `worker_resource`")
+        return self
+
+    @field_validator("worker_resource")
+    @classmethod
+    def _custom(cls, name: str | None) -> str | None:
+        if name in ("", "CPU", "GPU", "memory", "object_store_memory"):
+            raise ValueError("must be the name of a custom resource, none of Ray's own")
+        return name
+
+    @model_validator(mode="after")
+    def _fewer_learners(self) -> Self:
+        if self.min_learners > self.num_learners:
+            raise ValueError("`min_learners` must be at most `num_learners`")
         return self
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from raysq.addresses import Place
 from raysq.files import parse_json, regular, replace_json
 from raysq.tracking import METRICS_PER_CALL, Point, Tracker, one_line, refused
 from raysq.training.journal import Record, end, read
@@ -25,7 +26,7 @@ _log = logging.getLogger(__name__)
 class Undelivered:
     """A journal that is not all in MLflow yet."""
 
-    journal: Path
+    journal: Place
     run_id: str
 
 

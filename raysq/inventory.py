@@ -33,6 +33,7 @@ from raysq.records import (
     StageResultRecord,
     read_record,
 )
+from raysq.terminal import as_started
 from raysq.tracking import without_credentials
 from raysq.training import journal
 
@@ -165,7 +166,7 @@ def take_inventory(root: Path) -> Inventory:
     if not runs and not stages:
         raise UserError(
             f"{root} holds no runs: name the folder that does with --root, or begin one: "
-            "python workflows/erac.py --task demo"
+            f"{as_started('erac')} --task demo"
         )
     return Inventory(
         root,

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from raysq.addresses import written
+from raysq.card import CARD
 from raysq.config import flatten
 from raysq.data.shards import Corpus
 from raysq.files import replace_json, write_lines
@@ -86,8 +88,8 @@ class StageRuns:
                 "raysq.seed": str(stage.spec.seed),
                 "raysq.algorithm": type(stage.spec.algorithm).__name__,
                 "raysq.identity": stage.identity,
-                "raysq.folder": str(stage.spec.folder),
-                "raysq.checkpoints": str(stage.spec.folder / "checkpoints"),
+                "raysq.folder": written(stage.spec.folder),
+                "raysq.checkpoints": written(stage.spec.folder / "checkpoints"),
             }
             name = run_name(title, config.task, stage.spec.seed, changed)
             params["seed"] = stage.spec.seed
@@ -115,7 +117,8 @@ class StageRuns:
         run_id, folder = stage.record["run_id"], stage.spec.folder
         texts = sorted((folder / "hypotheses").glob("*.txt"))
         files = [Update(run_id, file=text, folder="hypotheses") for text in texts]
-        files += [Update(run_id, file=folder / name) for name in (RESULT, STAGE)]
+        names = (RESULT, STAGE, *([CARD] if (folder / CARD).is_file() else []))
+        files += [Update(run_id, file=folder / name) for name in names]
         for update in files:
             taken = self._outbox.send(update) and taken
         if taken:

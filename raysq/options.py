@@ -119,7 +119,9 @@ class Option:
         if get_origin(self.type) is tuple and Ellipsis not in elements:
             return ",".join(["VALUE"] * len(elements)), f"{len(elements)} values joined by commas"
         if get_origin(self.type) in (tuple, list):
-            return "VALUE,...", "values joined by commas"
+            choices = get_args(elements[0]) if get_origin(elements[0]) is Literal else ()
+            of = f" of {', '.join(map(as_typed, choices))}" if choices else ""
+            return "VALUE,...", f"values{of} joined by commas"
         return "VALUE", f"a value of {self.type}"
 
     def read(self, text: str) -> object:

@@ -16,10 +16,12 @@ from typing import TypeVar
 
 from pydantic import ConfigDict
 
+from raysq.addresses import written
 from raysq.config import UserError
 from raysq.delivery import Undelivered, deliver
 from raysq.files import replace_json
 from raysq.records import Record, read_record
+from raysq.terminal import as_started
 from raysq.tracking import Tracker, Update, errors, one_line, refused, without_credentials
 
 UNDELIVERED = "undelivered.json"
@@ -143,4 +145,4 @@ def kept_in(output: Path) -> Kept | None:
 
 def delivers(output: Path) -> str:
     """The command that brings to MLflow what is kept."""
-    return f"python workflows/runs.py --run {shlex.quote(str(output))} --deliver"
+    return f"{as_started('runs')} --run {shlex.quote(written(output))} --deliver"

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from raysq.addresses import address_of, written
 from raysq.config import TrainingCommand, UserError
+from raysq.records import PLAN, PlanRecord, read_record
+from raysq.storage import pull
 from raysq.tracking import default_uri
 
 _JOB_COPY = ("runtime_resources", "working_dir_files")
@@ -32,10 +35,25 @@ class Places:
         output = lasting("--output-dir", config.output_dir or default_place(Path("runs") / name))
         store = lasting("--store-dir", config.store_dir or output.parent / "stages")
         data = lasting("--data-dir", config.data_dir) if config.data_dir else None
+        if address_of(output) is not None and config.tracking_uri is None:
+            raise UserError(
+                f"--output-dir {written(output)}: MLflow's database cannot lie there: give --tracking-uri "
+                "sqlite:////absolute/path/mlflow.db or the address of an MLflow server"
+            )
         uri = config.tracking_uri or default_uri(output.parent)
         if uri.startswith("sqlite:///"):
             lasting("--tracking-uri", Path(uri.removeprefix("sqlite:///")))
         return cls(output, store, uri, data)
+
+
+def fetch_run(folder: Path) -> None:
+    """Bring a run that lies elsewhere here, with its stages, for ``raysq.inventory``."""
+    pull(folder)
+    stages = read_record(folder / PLAN, PlanRecord).stages if (folder / PLAN).is_file() else {}
+    for place in (folder, *stages.values()):
+        pull(place)
+        if place.is_dir():
+            (place / "claim").touch()  # by which it is known
 
 
 def default_place(path: Path) -> Path:

@@ -1,4 +1,7 @@
-"""Progress of a run: a live bar on a terminal, plain lines otherwise; fed with the journals' records."""
+"""Progress of a run: a live bar on a terminal, plain lines otherwise; fed with the journals' records.
+
+Plain lines say how long a stage may still take; what is shown of a stage is about it in structured logs too.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from raysq.logs import about
 from raysq.recipe import PlannedStage
 from raysq.training.journal import Record
 
@@ -16,12 +20,34 @@ PLAIN_SECONDS = 10.0
 """Least time between two plain lines of training; evaluations are always shown."""
 
 
+class Pace:
+    """How far a stage is and how long it may still take, by the times of the records that it is shown."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._first: Record | None = None
+
+    def said(self, record: Record) -> str:
+        """``update 40 of 1600 (at most 12 min left)``; show it every record, printed or not."""
+        if self._first is None or record.step < self._first.step:  # or learners started again before it
+            self._first = record
+        done, seconds = record.step - self._first.step, record.time - self._first.time
+        left = ""
+        if done > 0 and seconds > 0:
+            left = f" (at most {_span((self._total - record.step) * seconds / done)} left)"
+        return f"update {record.step} of {self._total}{left}"
+
+
 class Progress:
     """Shows where the stages stand; ``show`` is called from one thread for every new record."""
 
-    def __init__(self, console: Console, stages: list[PlannedStage], num_examples: int) -> None:
+    def __init__(
+        self, console: Console, stages: list[PlannedStage], num_examples: int, num_learners: int = 1
+    ) -> None:
         self._console = console
+        self._num_learners = self._learners = num_learners
         self._stages = {s.record["run_id"]: s for s in stages if s.record.get("run_id")}
+        self._paces = {run_id: Pace(_total(s, num_examples)) for run_id, s in self._stages.items()}
         self._last_line = time.monotonic()
         self._bar: Bar | None = None
         if console.is_terminal and not console.quiet:
@@ -37,8 +63,23 @@ class Progress:
 
     def show(self, run_id: str, record: Record) -> None:
         """One record of a stage's journal."""
+        with about(self._stages[run_id].spec.name):
+            if "learners" in record.metrics:
+                self._show_learners(run_id, record)
+            else:
+                self._show(run_id, record)
+
+    def _show_learners(self, run_id: str, record: Record) -> None:
+        """With how many learners it goes on, where these are not as many as before."""
+        stage, learners = self._stages[run_id].spec.name, int(record.metrics["learners"])
+        if learners != self._learners:
+            self._learners = learners
+            line = f"{stage} update {record.step}: goes on with {learners} of {self._num_learners} learners"
+            self._console.print(line, highlight=False, soft_wrap=True)
+
+    def _show(self, run_id: str, record: Record) -> None:
         stage = self._stages[run_id].spec.name
-        said = news(record.metrics)
+        said, pace = news(record.metrics), self._paces[run_id].said(record)
         evaluation = any(name.startswith("dev/") for name in record.metrics)
         if self._bar is not None and run_id in self._rows:
             self._bar.update(self._rows[run_id], completed=record.step, news=said)
@@ -47,7 +88,8 @@ class Progress:
         elif not evaluation and time.monotonic() - self._last_line < PLAIN_SECONDS:
             return
         self._last_line = time.monotonic()
-        self._console.print(f"{stage} update {record.step}: {said}", highlight=False, soft_wrap=True)
+        line = f"{stage} {pace}: {said}"
+        self._console.print(line, highlight=False, soft_wrap=True)
         if evaluation and record.step == 0:
             dev = {name.removeprefix("dev/"): value for name, value in record.metrics.items()}
             for warning in self._stages[run_id].spec.algorithm.warnings(dev):
@@ -63,6 +105,13 @@ def _total(stage: PlannedStage, num_examples: int) -> int:
     """Updates of a stage at the latest; early stopping may end it before."""
     algorithm = stage.spec.algorithm
     return algorithm.most_updates(math.ceil(num_examples / algorithm.batch_size))
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
 
 
 SHOWN = {

@@ -30,9 +30,11 @@ from raysq.config import (
 )
 from raysq.files import replace_json
 from raysq.options import spelling
+from raysq.own import own_name, own_sources, require_importable
 from raysq.records import RESULT, STAGE, StageRecord, read_record
 from raysq.rewards.settings import RewardSettings
-from raysq.tasks import task_defaults
+from raysq.storage import pull, pull_each, push, writing
+from raysq.tasks import Task, task_named
 from raysq.training.samples import staleness
 from raysq.training.spec import StageSpec
 from raysq.training.state import read_result
@@ -81,6 +83,11 @@ class Recipe:
     """Appended with ``--control``."""
     reward: RewardSettings = field(default_factory=RewardSettings)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    """Reward, decoding and networks with this workflow's defaults; reward and networks may be of a class that
+    a user's file derives from `RewardSettings` or `OwnNetwork`."""
+    tasks: tuple[Task, ...] = ()
+    """Its own, beside the package's."""
     presets: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
     """Settings of a paper by dotted key, chosen with ``--preset NAME``; they win over the task's."""
     must_agree: tuple[tuple[str, str], ...] = ()
@@ -91,8 +98,10 @@ class Recipe:
     def config_class(self) -> type[TrainingConfig]:
         """The workflow's settings: the common options and a section for every stage."""
         sections: dict[str, Any] = {s.name: (type(s.algorithm), s.algorithm) for s in self.stages}
-        sections["reward"] = (RewardSettings, self.reward)
+        sections["reward"] = (type(self.reward), self.reward)
         sections["decoding"] = (DecodingConfig, self.decoding)
+        if self.network != NetworkConfig():
+            sections["network"] = (type(self.network), self.network)
         if self.presets:
             names = Literal[*self.presets]  # type: ignore[valid-type]
             about = "Settings of a paper; each can still be changed."
@@ -103,7 +112,8 @@ class Recipe:
 
     def defaults(self, values: Mapping[str, object]) -> Mapping[str, Scalar]:
         """The task's settings and over them the preset's, given the top-level values."""
-        return {**task_defaults(values), **self.presets.get(str(values.get("preset")), {})}
+        task = task_named(str(values["task"]), self.tasks)
+        return {**task.defaults, **self.presets.get(str(values.get("preset")), {})}
 
     def stages_of(self, config: TrainingConfig) -> list[Stage]:
         """The stages with their resolved settings, the control's taken from the stage it is like."""
@@ -119,6 +129,9 @@ class Recipe:
         """Refuse what cannot be trained as it is set, before anything begins. Raises UserError."""
         for difference in _differences(config, self.must_agree):
             raise UserError(f"{difference}: give both the same value")
+        if config.num_learners:
+            algorithms = [stage.algorithm for stage in self.stages]
+            require_importable([config.network, config.reward, *algorithms])
         for stage in self.stages_of(config):
             stale = staleness(stage.algorithm, config.max_staleness)
             if stale and "delayed_policy" in stage.algorithm.following_rates():
@@ -165,7 +178,7 @@ class PlannedStage:
 
     spec: StageSpec
     identity: str
-    """Digest of everything that can change the stage's result, the package's sources apart."""
+    """Digest of everything that can change the stage's result, sources apart."""
     action: Action
     record: dict[str, Any]
     """Content of stage.json: identity, settings, parents, run id."""
@@ -180,7 +193,9 @@ class PlannedStage:
     def write_record(self) -> None:
         """Write stage.json, by which later commands and people recognise the folder."""
         self.spec.folder.mkdir(parents=True, exist_ok=True)
-        replace_json(self.spec.folder / STAGE, self.record)
+        with writing(self.spec.folder):
+            replace_json(self.spec.folder / STAGE, self.record)
+            push(self.spec.folder, only=(STAGE,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +221,8 @@ def plan(
     """Where each stage of the workflow lives, and whether it is trained, resumed or reused.
 
     A stage's folder is named by its identity and by its version, a digest of the package's sources (under
-    ``--reuse never`` of this very run) and of its parents' folders. With a ``segment`` of a stage, that part
-    of it is planned in its place.
+    ``--reuse never`` of this very run), of the user's own and of its parents' folders. With a ``segment`` of
+    a stage, that part of it is planned in its place.
 
     Raises:
         UserError: what a stage's folder says of it is damaged.
@@ -237,11 +252,18 @@ def plan(
         }
         if part is not None:
             settings["until"] = part.until
+        parts = {"algorithm": stage.algorithm, "network": config.network}
+        if stage.algorithm.uses_rewards:
+            parts["reward"] = config.reward
+        if own := {role: name for role, made in parts.items() if (name := own_name(type(made)))}:
+            settings["own"] = own
         identity = digest(settings)
-        lineage = [version] + [parent.spec.folder.name for parent in parents.values()]
+        lineage = [version, *own_sources(parts.values())]
+        lineage += [parent.spec.folder.name for parent in parents.values()]
         suffix = hashlib.sha256("/".join(lineage).encode()).hexdigest()[:8]
         folder = store / f"{stage.name}-{identity[:12]}-{suffix}"
         if config.reuse == "same-config":
+            pull_each(store, f"{stage.name}-{identity[:12]}-*/{RESULT}")
             folder = _finished_of(store, f"{stage.name}-{identity[:12]}-") or folder
         folders = {role: parent.spec.folder for role, parent in parents.items()}
         spec = StageSpec(
@@ -255,6 +277,7 @@ def plan(
             until=part.until if part is not None else 0,
             continues=folders.get("continues"),
         )
+        pull(folder, tensors=False)
         action = _action(folder)
         known = action == "reuse" or (folder / STAGE).exists()
         named = {"identity": identity, **settings}
@@ -265,10 +288,16 @@ def plan(
 
 
 def package_digest() -> str:
-    """Digest of the package's sources: results of other sources are other results."""
+    """Digest of the package's sources: results of other sources are other results.
+
+    Recipes and tune spaces, which lie in the package where it is installed, are no part of it: what they say
+    is in the identities of stages.
+    """
     root = Path(__file__).parent
     state = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
+        if path.relative_to(root).parts[0] in ("workflows", "tune_spaces"):
+            continue
         state.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return state.hexdigest()
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from raysq.config import DecodingConfig, NetworkConfig, Scalar, UserError
+from raysq.addresses import Place, written
+from raysq.config import DecodingConfig, Scalar, UserError
 from raysq.files import regular, replace_json
 
 WRITTEN_AGAIN = "repeat the command that made it, which writes it again"
@@ -43,7 +44,7 @@ class PlanRecord(Record):
     remedy = WRITTEN_AGAIN
 
     workflow: str
-    stages: dict[str, Path]
+    stages: dict[str, Place]
     """Folders by name, in order."""
 
 
@@ -54,7 +55,7 @@ class SettingsRecord(Record):
 
     task: str
     seed: int
-    data_dir: Path | None = None
+    data_dir: Place | None = None
     tracking_uri: str | None = None
 
 
@@ -80,9 +81,12 @@ class StageRecord(Record):
 class ModelRecord(StageRecord):
     """stage.json, with what it takes to build the stage's networks again."""
 
-    network: NetworkConfig
+    network: dict[str, Scalar]
+    """Settings of the class that ``own`` names, else of `NetworkConfig`."""
     decoding: DecodingConfig
     data: str
+    own: dict[str, str] = {}
+    """Class of the user's by what it is: algorithm, reward or network."""
 
 
 class TrainedRecord(ModelRecord):
@@ -124,7 +128,7 @@ class AccountRecord(StageResultRecord):
 class RunStageRecord(StageResultRecord):
     """A stage in an output folder's result.json."""
 
-    folder: Path
+    folder: Place
 
 
 class ResultRecord(Record):
@@ -137,7 +141,7 @@ class ResultRecord(Record):
 
 def write_plan(output: Path, workflow: str, stages: Mapping[str, Path]) -> None:
     """Note in a workflow's output folder which workflow it is and where its stages are, before they begin."""
-    folders = {name: str(folder) for name, folder in stages.items()}
+    folders = {name: written(folder) for name, folder in stages.items()}
     replace_json(output / PLAN, {"workflow": workflow, "stages": folders})
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from raysq.addresses import Place
 from raysq.config import UserError
 from raysq.terminal import without_credentials as without_credentials
 
@@ -61,7 +62,7 @@ class Update:
     run_id: str
     points: tuple[Point, ...] = ()
     tags: dict[str, str] = field(default_factory=dict)
-    file: Path | None = None
+    file: Place | None = None
     """To attach."""
     folder: str | None = None
     """Where the run has it; none: at the top."""
@@ -232,10 +233,15 @@ def check_existing(uri: str) -> None:
         )
 
 
-def open_client(uri: str) -> MlflowClient:
-    """MLflow's client of a store, set to give up within seconds and to say nothing of its own."""
+def set_environment() -> None:
+    """Tell MLflow, before it is imported, what it is to do where the user has said nothing."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def open_client(uri: str) -> MlflowClient:
+    """MLflow's client of a store, set to give up within seconds and to say nothing of its own."""
+    set_environment()
     from mlflow import MlflowClient
 
     # each step of a new database; the traceback of each error, which is raised too

@@ -8,6 +8,14 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri
 """What a browser may do for a page, whatever text of the data it holds: styles and pictures of its own."""
 
 
+_MARKDOWN = str.maketrans({"|": r"\|", "<": "&lt;", "[": r"\[", "]": r"\]", "\r": " "})
+
+
+def markdown_text(text: str) -> str:
+    """Text in which no tag, link or picture begins, no cell and no line ends."""
+    return " ".join(text.translate(_MARKDOWN).split("\n"))
+
+
 def webpage(title: str, style: str, body: str) -> str:
     """A page as HTML.
 

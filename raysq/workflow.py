@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import sys
 import uuid
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from rich.table import Table
 
+from raysq.addresses import written
 from raysq.algorithms.moment import Moment
-from raysq.claim import claim
+from raysq.claim import Claim, claim
 from raysq.commandline import run_command
 from raysq.config import UserError
 from raysq.data.batches import collate
+from raysq.data.manifest import MANIFEST
 from raysq.data.prepare import prepare
 from raysq.data.shards import Corpus
 from raysq.delivery import Delivery
 from raysq.disk import full_disk_told
 from raysq.files import replace_json, write_lines
+from raysq.logs import begin_command, enter
 from raysq.metrics.rouge import check_script
 from raysq.mlflow_runs import Runs
 from raysq.mlflow_views import comparison_text
-from raysq.outbox import Outbox
 from raysq.places import Places
 from raysq.progress import Progress
 from raysq.recipe import PlannedStage, Recipe, TrainingConfig, package_digest, plan
 from raysq.records import RESULT
-from raysq.tasks import task_named
+from raysq.storage import pull, push, writing
+from raysq.tasks import Task, task_named
 from raysq.tasks.generated import demo_settings, generated, holds_generated
-from raysq.terminal import terminal
+from raysq.terminal import as_started, terminal
 from raysq.tracking import RunStatus, Tracker
-from raysq.training.job import job_of, local_device, run_here, workers_of
+from raysq.training.job import job_of, local_device, places_of, run_here, workers_of
 from raysq.training.samples import NO_NETWORKS
+from raysq.training.sharing import Journals, pushed
 from raysq.training.state import read_result
 from raysq.training.step import Diverged
 
@@ -61,7 +65,7 @@ def main(recipe: Recipe, description: str | None, argv: Sequence[str] | None = N
 
 def run(recipe: Recipe, config: TrainingConfig) -> int:
     """Run the workflow to its end, reusing and resuming stages; returns the exit status."""
-    logging.basicConfig(level=logging.INFO if config.verbose else logging.WARNING, format="%(message)s")
+    begin_command(config.log_format, verbose=config.verbose)
     say = terminal(quiet=config.quiet).print
     recipe.check(config)
     places = Places.of(f"{recipe.name}-{config.task}-seed{config.seed}", config)
@@ -69,8 +73,11 @@ def run(recipe: Recipe, config: TrainingConfig) -> int:
         if config.num_learners == 0:
             return _run(recipe, config, places, local_device(config.device))
         from raysq.cluster.connection import connection
+        from raysq.cluster.run_storage import check_shared
 
-        with connection(config, say) as device:
+        num_places = places_of(config, [stage.algorithm for stage in recipe.stages_of(config)])
+        with connection(config, say, num_places) as device:
+            check_shared(places)
             return _run(recipe, config, places, device)
     except Diverged as error:
         print(f"error: {error}: give the stage a lower learning rate or clip norm", file=sys.stderr)
@@ -80,18 +87,22 @@ def run(recipe: Recipe, config: TrainingConfig) -> int:
 def _run(recipe: Recipe, config: TrainingConfig, places: Places, device: str) -> int:
     """``run`` where the learners have their place."""
     # in this order a mistake about data or MLflow leaves nothing behind
-    given = given_data(config, places)
+    given = given_data(config, places, recipe.tasks)
     tracker = Tracker(places.tracking_uri, config.experiment)
     corpus = given or generated_data(config, places)
     try_proposals(recipe, config, corpus)
     claims = [claim(places.output, "the output folder", "wait for it, or give another --output-dir")]
+    pull(places.output)
     stages, held = _planned(recipe, config, places, corpus)
     claims += held
     runs = Runs(tracker, recipe, config, corpus, places.output)
     status: RunStatus = "FAILED"
+    sending = ExitStack()
     try:
+        sending.enter_context(pushed(places.output))
         runs.open(stages)
-        _train_and_deliver(config, places, corpus, stages, device, tracker, runs.outbox)
+        enter(run=runs.parent_id)
+        _train_and_deliver(config, places, corpus, stages, device, tracker, runs)
         result = _write_result(recipe, config, places, runs.parent_id, stages)
         status = "FINISHED"
     except KeyboardInterrupt as stop:
@@ -100,9 +111,13 @@ def _run(recipe: Recipe, config: TrainingConfig, places: Places, device: str) ->
         raise
     finally:
         runs.close(stages, status)
-        for held_file in claims:
-            held_file.close()
+        try:
+            sending.close()
+        finally:
+            for held_claim in claims:
+                held_claim.close()
     (places.output / "attempt").unlink(missing_ok=True)
+    push(places.output)
     terminal().print(_table(result["stages"]), soft_wrap=False)
     for line in (w for s in result["stages"] for w in s["warnings"]):
         terminal(quiet=config.quiet).print(f"warning: {line}")
@@ -110,7 +125,7 @@ def _run(recipe: Recipe, config: TrainingConfig, places: Places, device: str) ->
     for stage in diverged:
         kept = f"its best checkpoint, of update {stage['best_update']}, was kept"
         print(f"stage {stage['name']} diverged: {stage['stopped_by']}; {kept}", file=sys.stderr)
-    print(f"results: {places.output / RESULT}")
+    print(f"results: {written(places.output / RESULT)}")
     run_ids = [stage.record["run_id"] for stage in stages]
     print(comparison_text(tracker.uri, tracker.experiment_id, run_ids))
     if runs.outbox.missing:
@@ -125,28 +140,32 @@ def _train_and_deliver(
     stages: list[PlannedStage],
     device: str,
     tracker: Tracker,
-    outbox: Outbox,
+    runs: Runs,
 ) -> None:
     """Train what is not finished, with progress on the terminal and metrics in MLflow while it goes on."""
     console = terminal(quiet=config.quiet)
     warnings = [f"warning: {line}" for stage in stages for line in stage.warnings]
-    for line in [f"results go to {places.output}", *map(_intention, stages), *warnings]:
+    of_run = f"results go to {places.output} (run {runs.parent_id})"
+    for line in [of_run, *map(_intention, stages), *warnings]:
         console.print(line)
-    progress = Progress(console, stages, len(corpus.splits["train"]))
-    delivery = Delivery(tracker, on_record=progress.show)
+    progress = Progress(console, stages, len(corpus.splits["train"]), config.num_learners)
+    delivery, journals = Delivery(tracker, on_record=progress.show), Journals(places.output)
     try:
         for stage in stages:
             if not stage.record.get("closed"):
-                delivery.add(stage.spec.folder / "journal.jsonl", stage.record["run_id"])
-        _train(config, places, corpus.folder, stages, device)
+                delivery.add(journals.of(stage.spec.folder), stage.record["run_id"])
+        with journals.followed():
+            _train(config, places, corpus.folder, stages, device, runs.parent_id)
     finally:
         progress.close()
-        outbox.keep(delivery.close())
+        runs.outbox.keep(delivery.close())
+        for stage in stages:
+            pull(stage.spec.folder, tensors=False)  # what learners elsewhere have made of it
 
 
 def _planned(
     recipe: Recipe, config: TrainingConfig, places: Places, corpus: Corpus
-) -> tuple[list[PlannedStage], list[IO[str]]]:
+) -> tuple[list[PlannedStage], list[Claim]]:
     """The plan, and the claims to the stages that this command will train."""
     version = version_of(config, places)
     held = []
@@ -158,13 +177,13 @@ def _planned(
     return plan(recipe, config, places.store, corpus.digest, version), held
 
 
-def given_data(config: TrainingConfig, places: Places) -> Corpus | None:
+def given_data(config: TrainingConfig, places: Places, own_tasks: tuple[Task, ...] = ()) -> Corpus | None:
     """The data that --data-dir names; None where the task generates its own.
 
     Raises:
         UserError: there is none, it is of another kind than the task's, or ROUGE cannot score it.
     """
-    task = task_named(config.task)
+    task = task_named(config.task, own_tasks)
     if places.data is not None:
         corpus = Corpus.load(places.data)
         prepared = task_named(corpus.manifest.settings["task"])
@@ -179,9 +198,10 @@ def given_data(config: TrainingConfig, places: Places) -> Corpus | None:
                 check_script([split.reference_texts(i) for i in looked_at])
         return corpus
     if not task.generated:
+        prepared_as = "" if task in own_tasks else f" --task {task.name}"
         raise UserError(
             f"--task {task.name} needs --data-dir, a folder that "
-            f"python workflows/prepare.py --task {task.name} has written"
+            f"{as_started('prepare')}{prepared_as} has written"
         )
     return None
 
@@ -189,13 +209,16 @@ def given_data(config: TrainingConfig, places: Places) -> Corpus | None:
 def generated_data(config: TrainingConfig, places: Places) -> Corpus:
     """The data that the task makes, beside the output folder, made once."""
     folder = places.output.parent / f"data-{config.task}"
+    pull(folder, whole_with=MANIFEST)
     if holds_generated(config.task, folder):
         corpus = Corpus.load(folder)
         corpus.verify()
         return corpus
     made, settings = generated(config.task, folder.parent), demo_settings(config.task, folder)
-    # another seed's command may be at it
-    return Corpus.load(prepare(settings, made.text, patience=60, features=made.features).folder)
+    with writing(folder):  # another seed's command may be at it
+        prepare(settings, made.text, patience=60, features=made.features)
+        push(folder)
+    return Corpus.load(folder)
 
 
 def try_proposals(recipe: Recipe, config: TrainingConfig, corpus: Corpus) -> None:
@@ -217,6 +240,7 @@ def version_of(config: TrainingConfig, places: Places) -> str:
     attempt = places.output / "attempt"
     if not attempt.exists():
         write_lines(attempt, [uuid.uuid4().hex])
+        push(places.output, only=(attempt.name,))
     return attempt.read_text().strip()
 
 
@@ -227,21 +251,22 @@ def _intention(stage: PlannedStage) -> str:
 
 
 def _train(
-    config: TrainingConfig, places: Places, data_dir: Path, stages: list[PlannedStage], device: str
+    config: TrainingConfig, places: Places, data_dir: Path, stages: list[PlannedStage], device: str, run: str
 ) -> None:
     """Train what is not finished, on Ray or (--num-learners 0) in this process."""
     todo = [stage for stage in stages if not stage.reused]
     if not todo:
         return
     threads = config.threads_per_learner or _threads(config.num_learners)
-    job = job_of(config, data_dir, todo, device, threads)
+    job = job_of(config, data_dir, todo, device, threads, run)
     if config.num_learners == 0:
         run_here(job)
         return
     from raysq.cluster.connection import Room
     from raysq.cluster.driver import run_on_ray
 
-    room = Room(config, device, terminal(quiet=config.quiet).print)
+    num_places = places_of(config, [stage.spec.algorithm for stage in todo])
+    room = Room(config, device, terminal(quiet=config.quiet).print, num_places)
     run_on_ray(job, places.output / "ray", workers_of(config), room.check, verbose=config.verbose)
 
 
@@ -259,7 +284,7 @@ def _write_result(
     for stage in stages:
         entry = read_result(stage.spec.folder)
         entry |= {"run_id": stage.record["run_id"], "reused": stage.reused}
-        entry |= {"folder": str(stage.spec.folder), "warnings": [*stage.warnings, *entry["warnings"]]}
+        entry |= {"folder": written(stage.spec.folder), "warnings": [*stage.warnings, *entry["warnings"]]}
         entries.append(entry)
         for file in sorted((stage.spec.folder / "hypotheses").glob("*.txt")):
             target = places.output / "hypotheses" / f"{stage.spec.name}.{file.name}"

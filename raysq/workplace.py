@@ -8,9 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
-from raysq.claim import claim, holder
+from raysq.claim import Claim, claim, holder
 from raysq.config import UserError
 from raysq.disk import full_disk_told
 from raysq.files import sync
@@ -56,7 +55,7 @@ def workplace(folder: Path, what: str, *, resumable: bool = True, patience: floa
         held.close()
 
 
-def _claimed(hidden: Path, what: str, until: float) -> IO[str]:
+def _claimed(hidden: Path, what: str, until: float) -> Claim:
     """The claim, once no other command has it. Raises UserError where one has at ``until``."""
     while True:
         while _in_use(hidden) and time.monotonic() < until:

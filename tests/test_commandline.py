@@ -269,6 +269,10 @@ def test_a_reader_may_close_the_help_early() -> None:
             "--num-learners 0 --sampling remote",
             "--num-learners must be above 0 with --sampling remote (now --num-learners 0, --sampling remote)",
         ),
+        (
+            "--num-learners 2 --min-learners 3",
+            "--min-learners must be at most --num-learners (now --min-learners 3, --num-learners 2)",
+        ),
         ("--seed -1 --erac.tau -1 --mle.betas x", "--seed -1: must be at least 0 (and 3 more)"),
         ("--debug=yes", "--debug takes no value, got yes"),
         ("--config", "--config needs a value: a JSON or TOML file"),

@@ -122,8 +122,10 @@ def test_common_options_of_a_workflow() -> None:
         "tracking_uri": None,
         "device": "auto",
         "num_learners": 1,
+        "min_learners": 0,
         "num_reward_workers": 1,
         "num_sample_workers": 1,
+        "worker_resource": None,
         "sampling": "learner",
         "max_staleness": 0,
         "gradient_accumulation": 1,
@@ -134,6 +136,7 @@ def test_common_options_of_a_workflow() -> None:
         "experiment": "raysq",
         "quiet": False,
         "verbose": False,
+        "log_format": "text",
     }
 
 

@@ -110,7 +110,7 @@ def test_decoding_is_the_runs_own_unless_told(run: Path) -> None:
 
 
 def test_a_run_on_text_captions_no_images(run: Path) -> None:
-    with pytest.raises(UserError, match=r"stage erac in .* reads text: use workflows/translate\.py"):
+    with pytest.raises(UserError, match=r"stage erac in .* reads text: use python workflows/translate\.py"):
         FinishedStage.open(run).captioner(DecodeSettings(run=run))
 
 
@@ -282,3 +282,36 @@ def test_what_a_stage_says_of_its_training_is_checked(stage_folder: Callable[[st
         trained_by(folder, Vaml(), parents=parents)
         with pytest.raises(UserError, match=said):
             FinishedStage.open(folder).networks("cpu")
+
+
+def test_what_was_trained_by_a_class_of_the_user_s(run: Path, stage_folder: Callable[[str], Path]) -> None:
+    """A class of the package that has the same name is another."""
+    folder = trained_by(stage_folder("mle"), Mle(), own={"algorithm": "file.Mle", "reward": "file.Chrf"})
+    stage = FinishedStage.open(folder)
+    assert stage.policy("cpu") is not None
+    with pytest.raises(UserError, match=r"stage mle in .* was trained with algorithm file\.Mle of a file"):
+        stage.algorithm()
+    with pytest.raises(UserError, match=r"was trained with reward file\.Chrf of a file"):
+        stage.reward()
+
+
+class OwnSettings(NetworkConfig):
+    """A network that this file defines."""
+
+    depth: int = 3
+    """How deep."""
+
+
+def test_networks_of_the_user_s_are_opened_with_their_class(stage_folder: Callable[[str], Path]) -> None:
+    folder = stage_folder("mle")
+    with pytest.raises(UserError, match=r"has networks of raysq, not of test_finished\.OwnSettings"):
+        FinishedStage.open(folder, network=OwnSettings)
+    of_user = {"own": {"network": "test_finished.OwnSettings"}}
+    edit(folder / "stage.json", lambda tree: tree.update(of_user) or tree["network"].update(depth=5))
+    with pytest.raises(
+        UserError, match=r"has networks of test_finished\.OwnSettings, not of raysq: open it in"
+    ):
+        FinishedStage.open(folder)
+    assert FinishedStage.open(folder, network=OwnSettings).network == OwnSettings(
+        **NETWORK.model_dump(), depth=5
+    )

@@ -121,6 +121,15 @@ def test_everything_is_closed_and_attached_once(
     assert tracker.calls == ["run MLE scores", "run b KILLED", "run MLE KILLED"]
 
 
+def test_a_model_card_is_attached_where_there_is_one(
+    runs: Runs, stages: list[PlannedStage], tracker: StubTracker
+) -> None:
+    (stages[0].spec.folder / "README.md").write_text("# a\n")
+    runs.close(stages, "FINISHED")
+    assert "run a README.md" in tracker.calls
+    assert not any("run b" in call and "README" in call for call in tracker.calls)
+
+
 def test_runs_are_named_by_label_task_and_seed_and_grouped_by_all_but_the_seed(
     runs: Runs, tracker: StubTracker
 ) -> None:

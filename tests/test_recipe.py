@@ -90,6 +90,7 @@ def test_other_sources_are_other_folders_of_the_same_settings(tmp_path: Path) ->
         {"num_learners": 4},
         {"num_reward_workers": 3},
         {"num_sample_workers": 3},
+        {"worker_resource": "cpu_node"},
         {"sampling": "remote"},
         {"threads_per_learner": 2},
         {"checkpoint_minutes": 1.0},

@@ -4,6 +4,7 @@ import ast
 import importlib.metadata
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -13,18 +14,24 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     {
+        "addresses",
         "arrays",
         "kernels",
         "types",
         "config",
         "options",
+        "own",
         "commandline",
         "completion",
         "claim",
         "disk",
         "files",
+        "lease",
+        "logs",
         "memory",
         "records",
+        "remote",
+        "storage",
         "terminal",
         "webpage",
         "workplace",
@@ -51,6 +58,11 @@ LAYERS = (
         "finished",
         "credit",
         "prune",
+        "card",
+        "exported",
+        "programs",
+        "mlflow_model",
+        "served",
     },
     {"cluster"},
     {"workflow"},
@@ -59,9 +71,9 @@ LAYERS = (
 )
 """Parts of raysq: each imports from its own layer and from those above it in this list."""
 RANKS = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-WHOLE_TESTS = {"integration", "theory", "behaviour", "benchmarks", "every_algorithm", "fuzz"}
+WHOLE_TESTS = {"integration", "theory", "behaviour", "benchmarks", "every_algorithm", "fuzz", "deploy"}
 """Folders of tests that mirror no part of the package."""
-WHOLE_FILES = {"test_structure.py", "test_security.py"}
+WHOLE_FILES = {"test_documentation.py", "test_structure.py", "test_security.py"}
 """Tests of the whole package, likewise."""
 
 
@@ -124,6 +136,14 @@ def test_imports_go_down(path: Path) -> None:
     assert [name for name in inside if RANKS[part_of(name)] > RANKS[own]] == []
 
 
+def test_every_folder_with_sources_is_installed() -> None:
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    folders = {path.parent for path in python_files("raysq", "workflows", "tune_spaces")}
+    places = setuptools["package-dir"]
+    named = {Path(places.get(name, name.replace(".", "/"))) for name in setuptools["packages"]}
+    assert named == folders
+
+
 def test_imports_have_no_cycle() -> None:
     files = python_files("raysq")
     modules = {module_name(path) for path in files}
@@ -145,9 +165,10 @@ def test_ray_is_imported_in_cluster_only() -> None:
     assert {path for path in users if path.parts[:2] != ("raysq", "cluster")} == set()
 
 
-def test_mlflow_is_imported_by_two_modules_only() -> None:
+def test_mlflow_is_imported_where_it_is_written_read_and_served_from_only() -> None:
     users = {path for path in python_files("raysq", "workflows", "tune_spaces") if imports(path, "mlflow")}
-    assert users <= {Path("raysq/tracking.py"), Path("raysq/tracked.py")}
+    names = ("tracking", "tracked", "mlflow_model", "served")
+    assert users == {Path("raysq") / f"{name}.py" for name in names}
 
 
 def imports(path: Path, package: str) -> bool:

@@ -1,9 +1,13 @@
+import sys
 from io import StringIO
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from rich.table import Table
 
-from raysq.terminal import shown, terminal, without_credentials
+from raysq import terminal as package
+from raysq.terminal import as_started, shown, terminal, without_credentials
 
 TEXT = "[old]/data 12 :smile: " + "x" * 100
 
@@ -54,3 +58,46 @@ def test_secrets_of_addresses_are_not_told(text, told):
 )
 def test_what_is_no_secret_is_told(text):
     assert without_credentials(text) == text
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch):
+    """Make this process look as if it had been started by path, or as a module."""
+
+    def start(argument: str, module: str | None = None) -> None:
+        main = ModuleType("__main__")
+        if module is not None:
+            main.__spec__ = SimpleNamespace(name=module, parent=module.rpartition(".")[0])
+        monkeypatch.setitem(sys.modules, "__main__", main)
+        monkeypatch.setattr(sys, "argv", [argument])
+
+    return start
+
+
+@pytest.mark.parametrize("package", ["raysq.workflows", "workflows"])
+def test_other_workflows_are_named_as_modules_where_this_is_one(started, package: str) -> None:
+    started("/somewhere/erac.py", f"{package}.erac")
+    assert as_started() == f"python -m {package}.erac"
+    assert as_started("runs") == f"python -m {package}.runs"
+
+
+def test_other_workflows_are_named_by_path_where_this_was(started, tmp_path: Path) -> None:
+    folder = tmp_path / "two words"
+    folder.mkdir()
+    (folder / "runs.py").touch()
+    started(str(folder / "erac.py"))
+    assert as_started() == f"python {folder / 'erac.py'}"
+    assert as_started("runs") == f"python '{folder / 'runs.py'}'"
+
+
+@pytest.mark.parametrize("argument", ["", "-c", "/ray/default_worker.py"])
+def test_a_process_that_no_workflow_began_tells_from_where_the_package_lies(
+    started, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, argument: str
+) -> None:
+    started(argument)
+    assert as_started("runs") == "python workflows/runs.py"
+    started(argument, "pytest.__main__")
+    assert as_started("runs") == "python workflows/runs.py"
+    monkeypatch.setattr(package, "__file__", str(tmp_path / "terminal.py"))
+    (tmp_path / "workflows").mkdir()
+    assert as_started("runs") == "python -m raysq.workflows.runs"

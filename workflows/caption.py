@@ -25,6 +25,7 @@ from pydantic import Field, model_validator
 from rich.console import Console
 from rich.progress import Progress
 
+from raysq.addresses import Place, written
 from raysq.commandline import run_command
 from raysq.config import UserError
 from raysq.data.corpus import SplitName
@@ -39,6 +40,7 @@ from raysq.images.pictures import BadImage, Pictures
 from raysq.images.store import FeatureStore
 from raysq.metrics import NAMES, text_scores
 from raysq.places import lasting
+from raysq.storage import push
 from raysq.terminal import shown, terminal
 from raysq.training.job import local_device
 
@@ -77,7 +79,7 @@ class CaptionSettings(DecodeSettings):
     """How many of these at most, the first by name; none: all [images]."""
     sheet_size: int = Field(200, ge=1)
     """Images on the contact sheet, the first by name [images]."""
-    output_dir: Path | None = None
+    output_dir: Place | None = None
     """Folder for captions.tsv, contact_sheet.html and scores.json; none: captions/ in the folder of the
     run."""
 
@@ -132,7 +134,7 @@ def main(settings: CaptionSettings) -> None:
     page = contact_sheet(f"Captions by {settings.run.resolve().name}", facts, table, entries)
     record = {
         "stage": stage.name,
-        "folder": str(stage.folder),
+        "folder": written(stage.folder),
         "best_update": stage.best_update,
         "images": str(settings.images),
         "annotations": str(settings.annotations),
@@ -144,6 +146,7 @@ def main(settings: CaptionSettings) -> None:
         **scores,
     }
     write(output, found, page, record if scores else None)
+    push(output)
     if scores:
         console.print(", ".join(f"{label} {value:.2f}" for label, value in table.items()))
         console.print(f"of {scores['scored']} images with references: {scores['signature']}")

@@ -20,6 +20,7 @@ import numpy as np
 from pydantic import Field
 from rich.console import Console
 
+from raysq.addresses import Place, placed
 from raysq.commandline import run_command
 from raysq.config import Config, UserError, flatten
 from raysq.credit.page import page
@@ -32,6 +33,7 @@ from raysq.finished import FinishedStage, data_dir_of
 from raysq.places import lasting
 from raysq.records import SETTINGS, SettingsRecord, read_record
 from raysq.rewards.scoring import LocalScorer
+from raysq.storage import pull, push
 from raysq.terminal import terminal
 from raysq.tracked import Tracked, TrackedRun
 from raysq.tracking import Tracker, without_credentials
@@ -56,9 +58,9 @@ class CreditSettings(Config):
     """Words shown beside each token, by probability and by value [words]."""
     seed: int = Field(1, ge=0)
     """Of the choice of sentences and of the draws: the same for stages that are to be compared."""
-    data_dir: Path | None = None
+    data_dir: Place | None = None
     """Folder that workflows/prepare.py wrote; none: the one that the workflow was trained on."""
-    output_dir: Path | None = None
+    output_dir: Place | None = None
     """Folder for credit.html and credit.json; none: credit/ in the folder of the run."""
     tracking_uri: str | None = None
     """MLflow's store; none: the one that the workflow's output folder names."""
@@ -109,6 +111,7 @@ def main(settings: CreditSettings) -> None:
         tuple(view.sentence(split, position) for position in positions),
     )
     write(output, record)
+    push(output)
     console.print(f"{len(positions)} sentences of {settings.split}: {output / 'credit.html'}")
     if tracker is not None:
         if all(tracker.log_artifact(run_id, output / name, "credit") for name in FILES):
@@ -123,7 +126,11 @@ def located(settings: CreditSettings) -> tuple[Path, str | None]:
     Raises:
         UserError: a run of MLflow is not there, or is no stage's and no trial's.
     """
-    folder, uri = Path(settings.run).expanduser(), settings.tracking_uri
+    try:
+        folder, uri = placed(settings.run).expanduser(), settings.tracking_uri
+    except ValueError as error:
+        raise UserError(f"--run {settings.run}: {error}") from error
+    pull(folder, tensors=False)
     if not folder.exists() and RUN_ID.fullmatch(settings.run):
         if uri is None:
             raise UserError(f"--run {settings.run}: give --tracking-uri too, the store that has this run")
@@ -146,7 +153,7 @@ def folder_of(tracked: Tracked, run_id: str, stage: str | None) -> Path:
         raise UserError(
             f"run {run_id} is of no stage and of no trial: give the id of one, or a folder, with --run"
         )
-    return Path(run.tags["raysq.folder"])
+    return placed(run.tags["raysq.folder"])
 
 
 def tracker_of(uri: str, experiment: str, run_id: str) -> Tracker:

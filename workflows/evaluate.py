@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from raysq.addresses import Place, written
 from raysq.commandline import run_command
 from raysq.config import UserError
 from raysq.data.corpus import SplitName, read_lines, read_pairs
@@ -32,7 +33,8 @@ from raysq.files import replace_json, write_lines
 from raysq.finished import DecodeSettings, FinishedStage, data_dir_of
 from raysq.metrics import NAMES, CorpusScore, corpus_bleu, detokenised_bleu, text_scores
 from raysq.places import lasting
-from raysq.terminal import terminal
+from raysq.storage import push
+from raysq.terminal import as_started, terminal
 
 
 class EvaluateSettings(DecodeSettings):
@@ -40,7 +42,7 @@ class EvaluateSettings(DecodeSettings):
 
     split: SplitName | None = None
     """Split of the prepared data; none: test, unless source is given."""
-    data_dir: Path | None = None
+    data_dir: Place | None = None
     """Folder that workflows/prepare.py wrote; none: the one that the run was trained on."""
     source: Path | None = None
     """File to translate instead of a split, one sentence a line, plain or .gz."""
@@ -49,7 +51,7 @@ class EvaluateSettings(DecodeSettings):
     raw_references: Path | None = None
     """File with an untokenised reference for each sentence, for detokenised BLEU; none: those that the
     prepared data keeps, or target where the training data was not tokenised beforehand."""
-    output_dir: Path | None = None
+    output_dir: Place | None = None
     """Folder for scores.json, hypotheses.txt and hypotheses.detokenised.txt; none: print the scores only."""
 
     @model_validator(mode="after")
@@ -59,7 +61,7 @@ class EvaluateSettings(DecodeSettings):
         if self.source is not None and self.target is None and self.raw_references is None:
             raise ValueError(
                 "`target` or `raw_references` must be given with `source`; without references there is "
-                "workflows/translate.py"
+                f"{as_started('translate')}"
             )
         if self.source is None and self.target is not None:
             raise ValueError("`source` must be given with `target`")
@@ -114,9 +116,9 @@ def main(settings: EvaluateSettings) -> None:
     if output is not None:
         record = {
             "stage": stage.name,
-            "folder": str(stage.folder),
+            "folder": written(stage.folder),
             "best_update": stage.best_update,
-            "text": text.place,
+            "text": written(text.place),
             "data": text.digest,
             "sentences": len(words),
             "decoding": translator.decoding.model_dump(),
@@ -125,6 +127,7 @@ def main(settings: EvaluateSettings) -> None:
             **({"scores": by_task} if by_task else {}),
         }
         write(output, hypotheses, detokenised, record)
+        push(output)
         console.print(f"results: {output / 'scores.json'}")
 
 

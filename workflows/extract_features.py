@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field, model_validator
 from rich.console import Console
 
+from raysq.addresses import Place
 from raysq.commandline import run_command
 from raysq.config import Config, UserError
 from raysq.images.annotations import Annotations, first_named, read_annotations
@@ -30,6 +31,7 @@ from raysq.images.extraction import EncodeShards, Extraction, encoding_here, ext
 from raysq.images.pictures import Pictures
 from raysq.images.store import MANIFEST, FeatureStore
 from raysq.places import lasting
+from raysq.storage import pull, push, writing
 from raysq.terminal import terminal
 from raysq.workplace import occupied, workplace
 
@@ -47,8 +49,8 @@ class ExtractSettings(Config):
     """Folder, .tar or .tar.gz of images; an image goes by its file's name without folders."""
     weights: str
     """Folder that save_pretrained wrote, or a hub's OWNER/NAME, of a ResNet."""
-    output_dir: Path
-    """Folder for the features."""
+    output_dir: Place
+    """Folder for the features, a path or an address, as s3://bucket/features."""
     names_from: Path | None = None
     """Annotations (a file in Karpathy's format or a folder in COCO's) that name the images wanted; none: all
     images."""
@@ -78,6 +80,7 @@ def main(settings: ExtractSettings) -> None:
     """Extract, or find that it was done; say what came of it."""
     console = terminal()
     folder = lasting("--output-dir", settings.output_dir)
+    pull(folder, whole_with=MANIFEST)
     if occupied(folder) and not (folder / MANIFEST).is_file():
         raise UserError(f"{folder} exists and holds no features: give another --output-dir, or remove it")
     from raysq.images.encoder import ImageEncoder
@@ -85,7 +88,7 @@ def main(settings: ExtractSettings) -> None:
     annotations = read_annotations(settings.names_from) if settings.names_from else None
     encoder = ImageEncoder.load(settings.weights, settings.image_size)
     began = time.monotonic()
-    with workplace(folder, "the extraction of features") as hidden:
+    with writing(folder), workplace(folder, "the extraction of features") as hidden:
         pictures = Pictures.find(settings.images, hidden)
         wanted = annotations.image_names if annotations else None
         extraction = Extraction.of(pictures, wanted, settings.batch_size)
@@ -98,6 +101,7 @@ def main(settings: ExtractSettings) -> None:
             progress = Progress(terminal(stderr=True, quiet=settings.quiet))
             with encoding(settings, extraction, encoder) as encode_shards:
                 store = extract(extraction, encoder.record, hidden, folder, encode_shards, progress.show)
+            push(folder)
             state = f"written in {time.monotonic() - began:.0f} s"
     report(store, annotations, console)
     console.print(f"{folder} {state} (features {store.digest[:12]})")

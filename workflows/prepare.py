@@ -25,13 +25,14 @@ from rich.table import Table
 
 from raysq.commandline import run_command
 from raysq.data.corpus import DropReason, SplitName
-from raysq.data.manifest import Manifest
+from raysq.data.manifest import MANIFEST, Manifest
 from raysq.data.prepare import Prepared, prepare
 from raysq.data.settings import PrepareSettings, task_defaults
 from raysq.images.annotations import first_named
 from raysq.places import default_place, lasting
+from raysq.storage import pull, push, writing
 from raysq.tasks.text import given
-from raysq.terminal import terminal
+from raysq.terminal import as_started, terminal
 
 PLAIN_SECONDS = 10.0
 """Time between two lines of progress where there is no terminal."""
@@ -43,9 +44,12 @@ def main(settings: PrepareSettings) -> None:
     lasting("--output-dir", output)
     settings = settings.model_copy(update={"output_dir": output})
     console = terminal(stderr=True, quiet=settings.quiet)
+    pull(settings.folder, whole_with=MANIFEST)
     with no_empty_parents(settings.folder), LineCount(console) as line_count:
         found = given(settings)
-        prepared = prepare(settings, found.text, line_count.show, features=found.features)
+        with writing(settings.folder):
+            prepared = prepare(settings, found.text, line_count.show, features=found.features)
+            push(settings.folder)
     report(settings, prepared, found.left_out, terminal())
 
 
@@ -100,7 +104,7 @@ def report(
     console.print(counts(manifest), soft_wrap=False)
     sizes = ", ".join(f"{size:,} {side}" for side, size in manifest.vocabulary_sizes.items())
     console.print(f"vocabulary: {sizes}, with 4 specials each")
-    console.print(f"next: python workflows/erac.py --task {settings.task} --data-dir {folder}")
+    console.print(f"next: {as_started('erac')} --task {settings.task} --data-dir {folder}")
 
 
 def counts(manifest: Manifest) -> Table:

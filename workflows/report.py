@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pydantic import model_validator
 
+from raysq.addresses import Place
 from raysq.commandline import run_command
 from raysq.config import Config, UserError
 from raysq.files import write_lines
@@ -28,7 +29,8 @@ from raysq.report.papers import TABLES
 from raysq.report.rows import SpaceResults, read_rows, write_rows
 from raysq.report.section import Section, section_of
 from raysq.report.tables import quoted_table
-from raysq.terminal import terminal
+from raysq.storage import pull, push
+from raysq.terminal import as_started, terminal
 from raysq.tracked import Tracked
 from raysq.tracking import Tracker, default_uri
 
@@ -44,10 +46,10 @@ class ReportSettings(Config):
     """MLflow's store, sqlite:////absolute/path/mlflow.db or http(s)://server; none: runs/mlflow.db."""
     rows: tuple[Path, ...] = ()
     """Folders of rows that earlier reports wrote: they stand in for what the experiment does not have."""
-    data_dir: tuple[Path, ...] = ()
+    data_dir: tuple[Place, ...] = ()
     """Prepared data, for the references of the bootstrap; none: where the sweeps found them, and those that
     kept rows have."""
-    output_dir: Path = Path("report")
+    output_dir: Place = Path("report")
     """Folder for tables, figures, rows and report.html. Rows of an earlier report in its folder rows/ are
     removed, unless that folder is given with --rows: then they are completed."""
     no_log: bool = False
@@ -74,11 +76,13 @@ def main(settings: ReportSettings) -> None:
         parts += with_references(read_rows(folder), settings.data_dir)
     if not parts:
         raise UserError(
-            f"experiment {settings.experiment} has no sweep: python workflows/tune.py --space NAME makes one"
+            f"experiment {settings.experiment} has no sweep: {as_started('tune')} --space NAME makes one"
         )
     make(output)
+    pull(output)
     sections = [section_of(completed(of_one)) for of_one in _by_space(parts)]
     removed = write(output, sections, settings)
+    push(output)
     for section in sections:
         console.print(f"{section.name}: {section.said[0]}")
     if removed:

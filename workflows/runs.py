@@ -24,14 +24,17 @@ from pydantic import Field, model_validator
 from rich.console import Console
 from rich.table import Table
 
+from raysq.addresses import Place, address_of, written
 from raysq.claim import claim
 from raysq.commandline import run_command
 from raysq.config import Config, UserError
 from raysq.inventory import Inventory, RunEntry, StageEntry, is_run, read_run, take_inventory
 from raysq.outbox import UNDELIVERED, Outbox, delivers, kept_in
+from raysq.places import fetch_run
 from raysq.prune import Pruned, prune
 from raysq.records import SETTINGS
-from raysq.terminal import terminal
+from raysq.storage import push
+from raysq.terminal import as_started, terminal
 from raysq.tracking import Tracker, without_credentials
 
 METRICS = {
@@ -53,7 +56,7 @@ class RunsSettings(Config):
     """Folder of run storage; everything under it is found."""
     stages: bool = False
     """List the stages too."""
-    run: Path | None = None
+    run: Place | None = None
     """A workflow's output folder: show this run alone, with its stages, and how to go on with it."""
     deliver: bool = False
     """With --run, which may be a sweep's folder too: bring to MLflow what it did not take when the command
@@ -91,6 +94,8 @@ def main(settings: RunsSettings) -> None:
     console = terminal(width=None if sys.stdout.isatty() else 200)
     if settings.run is not None:
         folder = settings.run.expanduser().resolve()
+        if address_of(folder) is not None:
+            fetch_run(folder)
         if settings.deliver:
             _deliver(folder, settings.tracking_uri, console)
         else:
@@ -118,7 +123,7 @@ def _show(settings: RunsSettings, inventory: Inventory, console: Console) -> Non
         console.print(
             f"no run refers to {len(unreferenced)} stages ({size}): --stages, --prune --unreferenced"
         )
-    console.print("a run's stages, and how to go on with it: python workflows/runs.py --run FOLDER")
+    console.print(f"a run's stages, and how to go on with it: {as_started('runs')} --run FOLDER")
 
 
 def _show_run(settings: RunsSettings, folder: Path, console: Console) -> None:
@@ -126,7 +131,7 @@ def _show_run(settings: RunsSettings, folder: Path, console: Console) -> None:
     if not is_run(folder):
         raise UserError(
             f"--run {folder} is no workflow's output folder: "
-            "python workflows/runs.py --root FOLDER lists those under a folder"
+            f"{as_started('runs')} --root FOLDER lists those under a folder"
         )
     run = read_run(folder, {})
     damage = [*run.damage, *(_damaged_checkpoints(run) if run.holder is None else ())]
@@ -155,6 +160,7 @@ def _deliver(folder: Path, tracking_uri: str | None, console: Console) -> None:
     with claim(folder, "the output folder", "wait for its end, which delivers it"):
         outbox = Outbox(tracker, folder, moved=True)
         outbox.flush()
+        push(folder)
     if outbox.missing:
         raise UserError(outbox.missing)
     console.print(f"MLflow at {without_credentials(tracker.uri)} has what waited in {folder}")
@@ -167,17 +173,20 @@ def _advice(run: RunEntry) -> dict[str, str]:
     if run.holder is not None:
         advice["in use"] = f"by {run.holder}"
     elif run.workflow and not finished:
-        config = shlex.quote(str(run.folder / SETTINGS))
-        advice["continue"] = f"python workflows/{run.workflow}.py --config {config}"
+        config = shlex.quote(written(run.folder / SETTINGS))
+        known = Path(__file__).with_name(f"{run.workflow}.py").is_file()
+        command = as_started(run.workflow) if known else f"the file of recipe {run.workflow}, with"
+        advice["continue"] = f"{command} --config {config}"
         if _sources_changed(run):
             advice["note"] = "raysq's sources have changed since: stages begun before are trained afresh"
     if run.holder is None and (run.folder / UNDELIVERED).exists():
         advice["deliver"] = delivers(run.folder)
     usable = [model.folder for model in run.models if model.done]
     if usable:
-        model = shlex.quote(str(run.folder if finished else usable[-1]))
-        advice["evaluate"] = f"python workflows/evaluate.py --run {model}"
-        advice["translate"] = f"python workflows/translate.py --run {model} < FILE"
+        model = shlex.quote(written(run.folder if finished else usable[-1]))
+        advice["evaluate"] = f"{as_started('evaluate')} --run {model}"
+        advice["translate"] = f"{as_started('translate')} --run {model} < FILE"
+        advice["export"] = f"{as_started('export')} --run {model} --output-dir FOLDER"
     if run.tracking_uri.startswith("sqlite:"):
         advice["metrics"] = f"mlflow ui --backend-store-uri {shlex.quote(run.tracking_uri)}"
     elif run.tracking_uri:
@@ -303,7 +312,7 @@ def _score(stage: StageEntry, score: float | None) -> str:
 def _place(folder: Path) -> str:
     """The folder as one would type it here."""
     here = Path.cwd()
-    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
+    return str(folder.relative_to(here)) if folder.is_relative_to(here) else written(folder)
 
 
 def _age(moment: float) -> str:
@@ -331,7 +340,7 @@ def _print_json(value: object) -> None:
     def plain(other: object) -> object:
         if dataclasses.is_dataclass(other) and not isinstance(other, type):
             return dataclasses.asdict(other)
-        return str(other)
+        return written(str(other))
 
     print(json.dumps(value, indent=2, default=plain))
 

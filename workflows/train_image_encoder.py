@@ -26,7 +26,7 @@ from raysq.files import replace_json
 from raysq.images.pictures import Pictures
 from raysq.images.settings import ClassifierSettings
 from raysq.places import lasting
-from raysq.terminal import shown, terminal
+from raysq.terminal import as_started, shown, terminal
 from raysq.workplace import occupied, publish, workplace
 
 if TYPE_CHECKING:  # their imports take seconds
@@ -86,7 +86,7 @@ def main(settings: TrainEncoderSettings) -> None:
         f"{folder}: dev accuracy {progress.best.dev_accuracy:.4f} after epoch {progress.best.epoch} of "
         f"{len(progress.epochs)}, {sum(epoch.seconds for epoch in progress.epochs):.0f} s of training"
     )
-    console.print(f"next: python workflows/extract_features.py --images {settings.images} --weights {folder}")
+    console.print(f"next: {as_started('extract_features')} --images {settings.images} --weights {folder}")
 
 
 def read_images(

@@ -33,7 +33,7 @@ def space_named(name: str) -> Space:
     """The space in a file of tune_spaces, or in a file of the user's."""
     path = Path(name) if name.endswith(".py") else SPACES / f"{name}.py"
     if not path.is_file():
-        names = sorted(file.stem for file in SPACES.glob("*.py"))
+        names = sorted(file.stem for file in SPACES.glob("[!_]*.py"))
         raise UserError(f"--space {name}: must be one of {', '.join(names)}, or the path of a file of yours")
     space = getattr(_module(path), "SPACE", None)
     if not isinstance(space, Space):

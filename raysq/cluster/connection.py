@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import signal
 import socket
@@ -38,7 +40,7 @@ LOST_PATIENCE = 300.0
 
 
 @contextmanager
-def connection(config: TrainingCommand, say: Callable[[str], None]) -> Iterator[Device]:
+def connection(config: TrainingCommand, say: Callable[[str], None], num_places: int = 0) -> Iterator[Device]:
     """See to it that the learners find room, before a run writes anything; yields where each of them trains.
 
     Stays attached to the cluster that RAY_ADDRESS names until the block ends. Without RAY_ADDRESS nothing is
@@ -47,27 +49,33 @@ def connection(config: TrainingCommand, say: Callable[[str], None]) -> Iterator[
     Args:
         config: learners, device, and whether to wait for CPUs and GPUs that are not there.
         say: prints a line.
+        num_places: what the reward and sample workers take of ``config.worker_resource``.
 
     Raises:
-        UserError: no cluster answers, or it lacks CPUs or GPUs.
+        UserError: no cluster answers, or it lacks CPUs, GPUs or places for the workers.
     """
     address = os.environ.get("RAY_ADDRESS", "local")
     if address == "local":
         there = _this_machine()
         device = chosen_device(config.device, there)
-        lacking = shortage(config.num_learners, device, there, THIS_MACHINE)
+        lacking = _learner_shortage(config, device, there, THIS_MACHINE)
         if lacking:
             raise UserError(lacking)
+        if config.worker_resource is not None:
+            raise UserError(
+                f"--worker-resource {config.worker_resource}: {THIS_MACHINE} alone has none of it: leave it "
+                "out, or name a cluster that has it with RAY_ADDRESS"
+            )
         yield device
         return
     attach(address, config.verbose)
     try:
         there, place = ray.cluster_resources(), f"the cluster at {address}"
         device = chosen_device(config.device, there)
-        lacking = shortage(config.num_learners, device, there, place)
+        lacking = _lacking(config, device, num_places, there, place)
         if lacking and not config.wait_for_resources:
             raise UserError(f"{lacking}, or add --wait-for-resources")
-        _wait_for_room(config.num_learners, device, place, say)
+        _wait_for_room(config, device, num_places, place, say)
         yield device
     finally:
         stop()
@@ -111,7 +119,18 @@ def chosen_device(wanted: Literal["auto", "cpu", "cuda"], there: Mapping[str, fl
     return wanted
 
 
-def shortage(num_learners: int, device: str, there: Mapping[str, float], place: str) -> str | None:
+def _learner_shortage(
+    config: TrainingCommand, device: str, there: Mapping[str, float], place: str
+) -> str | None:
+    """What ``place`` lacks for the learners that are enough, and the remedy."""
+    if config.min_learners:
+        return shortage(config.min_learners, device, there, place, "--min-learners")
+    return shortage(config.num_learners, device, there, place)
+
+
+def shortage(
+    num_learners: int, device: str, there: Mapping[str, float], place: str, option: str = "--num-learners"
+) -> str | None:
     """What ``place`` lacks for so many learners, and the remedy; None where it has all, free or taken."""
     for resource, each in learner_resources(device).items():
         needed, has = each * num_learners, there.get(resource, 0)
@@ -120,21 +139,48 @@ def shortage(num_learners: int, device: str, there: Mapping[str, float], place: 
         if has < each and resource == "GPU":
             return f"--device cuda: {place} has no GPU: give --device auto or cpu"
         remedy = "lower it, or give --device cpu" if resource == "GPU" else "lower it"
-        return f"--num-learners {num_learners} needs {needed:g} {resource}s, {place} has {has:g}: {remedy}"
+        return f"{option} {num_learners} needs {needed:g} {resource}s, {place} has {has:g}: {remedy}"
     return None
 
 
+def worker_shortage(num_places: int, resource: str, there: Mapping[str, float], place: str) -> str | None:
+    """What ``place`` lacks of a custom resource for so many workers, and the remedy; None where it has it."""
+    has = there.get(resource, 0)
+    if num_places <= has:
+        return None
+    more = json.dumps({resource: math.ceil(num_places - has)}, separators=(",", ":"))
+    return (
+        f"--worker-resource {resource}: {num_places} reward and sample workers take one each, {place} has "
+        f"{has:g}: lower --num-reward-workers or --num-sample-workers, or start a node with --resources "
+        f"'{more}'"
+    )
+
+
+def _lacking(
+    config: TrainingCommand, device: str, num_places: int, there: Mapping[str, float], place: str
+) -> str | None:
+    """What ``place`` lacks for learners or for workers, and the remedy."""
+    lacking = _learner_shortage(config, device, there, place)
+    if lacking is None and config.worker_resource is not None:
+        return worker_shortage(num_places, config.worker_resource, there, place)
+    return lacking
+
+
 class Room:
-    """The CPUs or GPUs of a run's learners, on a cluster whose nodes may be lost and replaced.
+    """The room of a run's learners and workers, on a cluster whose nodes may be lost and replaced.
 
     Args:
         config: learners, and whether to wait without end for a node.
         device: where each of them trains.
         say: prints a line.
+        num_places: what the reward and sample workers take of ``config.worker_resource``.
     """
 
-    def __init__(self, config: TrainingCommand, device: str, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: TrainingCommand, device: str, say: Callable[[str], None], num_places: int = 0
+    ) -> None:
         self._config, self._device, self._say = config, device, say
+        self._num_places = num_places
         self._lost = self._said = 0.0
 
     def check(self) -> None:
@@ -144,7 +190,8 @@ class Room:
             Unfinished: it has lacked that for ``LOST_PATIENCE``, and is not to be awaited.
         """
         there = ray.cluster_resources()
-        lacking = shortage(self._config.num_learners, self._device, there, "what is left of the cluster")
+        place = "what is left of the cluster"
+        lacking = _lacking(self._config, self._device, self._num_places, there, place)
         now = time.monotonic()
         if lacking is None:
             self._lost = self._said = 0.0
@@ -209,17 +256,26 @@ def _our_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, ours)
 
 
-def _wait_for_room(num_learners: int, device: Device, place: str, say: Callable[[str], None]) -> None:
-    """Return when the learners could start; a reservation on trial, which an autoscaler sees too."""
-    room = placement_group([learner_resources(device)] * num_learners)
+def _wait_for_room(
+    config: TrainingCommand, device: Device, num_places: int, place: str, say: Callable[[str], None]
+) -> None:
+    """Return when learners and workers could start; a reservation on trial, which an autoscaler sees too."""
+    bundles = [learner_resources(device)] * (config.min_learners or config.num_learners)
+    if config.worker_resource is not None:
+        bundles += [{config.worker_resource: 1.0}] * num_places
+    needed: dict[str, float] = {}
+    for bundle in bundles:
+        for name, amount in bundle.items():
+            needed[name] = needed.get(name, 0) + amount
+    room = placement_group(bundles)
     try:
         if room.wait(PATIENCE):
             return
         while True:
             free = ray.available_resources()
             said = (
-                f"{each * num_learners:g} {resource}s (free now: {free.get(resource, 0):g})"
-                for resource, each in learner_resources(device).items()
+                f"{amount:g} {name}{'s' if name in ('CPU', 'GPU') else ''} (free now: {free.get(name, 0):g})"
+                for name, amount in needed.items()
             )
             say(f"waiting for {' and '.join(said)} on {place}")
             if room.wait(REMINDER):

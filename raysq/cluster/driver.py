@@ -27,6 +27,7 @@ from ray.train.v2.api.config import LoggingConfig
 from raysq.cluster.connection import learner_resources, start, stop
 from raysq.cluster.learner import learn
 from raysq.cluster.reward_workers import create_reward_workers
+from raysq.cluster.run_storage import run_storage
 from raysq.cluster.sample_workers import create_sample_workers
 from raysq.config import Unfinished, UserError
 from raysq.training.job import Job, NumWorkers
@@ -37,6 +38,8 @@ LEARNER_RESTARTS = 3
 """Times that the learners are started again, from the last checkpoint, after one of them was lost."""
 WATCH_INTERVAL = 5.0
 """Time between two looks at the cluster while the learners work [s]."""
+RESIZE_INTERVAL = 60.0
+"""Time between two looks for nodes that learners could be added on, where their number may change [s]."""
 LESS_MEMORY = "a higher --gradient-accumulation, or a lower --decoding.batch-size or batch size of the stage"
 """What lets learners live on less."""
 NO_RESTART_HELPS = UserError | Diverged | Unfinished
@@ -90,22 +93,31 @@ def train_on_ray(
     """
     try:
         reward, sample_workers = job.reward, []
-        workers = create_reward_workers(num_workers.reward, reward.function())
+        workers = create_reward_workers(
+            num_workers.reward, reward.function(), by=job.sender, resource=num_workers.resource
+        )
         if any(drawn_by_workers(stage.algorithm, job.sampling) for stage in job.stages):
             sample_workers = create_sample_workers(
-                num_workers.sample, reward.function(), scale_by_length=reward.scale_by_length
+                num_workers.sample,
+                reward.function(),
+                scale_by_length=reward.scale_by_length,
+                by=job.sender,
+                resource=num_workers.resource,
             )
         trainer = TorchTrainer(
             learn,
             train_loop_config={"job": job, "workers": workers, "sample_workers": sample_workers},
             scaling_config=ScalingConfig(
-                num_workers=num_workers.learners,
+                num_workers=(num_workers.least, num_workers.learners)
+                if num_workers.elastic
+                else num_workers.learners,
+                elastic_resize_monitor_interval_s=RESIZE_INTERVAL,
                 use_gpu=job.device == "cuda",
                 resources_per_worker=learner_resources(job.device),
             ),
             run_config=RunConfig(
                 name=f"fit-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",  # a name used before would resume
-                storage_path=str(storage),
+                **run_storage(storage),
                 checkpoint_config=CheckpointConfig(num_to_keep=1),  # pointers: the stages keep their own
                 failure_config=FailureConfig(max_failures=LEARNER_RESTARTS),
                 callbacks=[EndWhereNoRestartHelps()],

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import ray.train
 
+from raysq.addresses import written
 from raysq.algorithms import Algorithm, Networks
+from raysq.cluster.instruments import record_updates
 from raysq.cluster.reward_workers import RemoteScorer
 from raysq.cluster.sample_workers import RemoteSource, wait_for
 from raysq.files import replace_json
+from raysq.logs import begin
 from raysq.training.collective import Collective
 from raysq.training.job import Job, run_job
 from raysq.training.samples import LocalSource, SampleSource, drawn_by_workers
@@ -31,10 +34,10 @@ def learn(config: dict[str, Any]) -> list[dict[str, Any]]:
         UserError: this learner met a mistake of the user; others may be waiting for it.
         Diverged: a stage diverged with nothing to keep, on every rank: they decide it by the same sums.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     job: Job = config["job"]
     context = ray.train.get_context()
     collective = Collective(context.get_world_rank(), context.get_world_size())
+    begin(replace(job.sender, process=f"learner-{collective.rank}"))
     scorer = RemoteScorer(config["workers"], job.reward.scale_by_length)
     scorer.warm_up()
     sample_workers = own_share(config["sample_workers"], collective)
@@ -45,7 +48,10 @@ def learn(config: dict[str, Any]) -> list[dict[str, Any]]:
             return RemoteSource(algorithm, networks, sample_workers, job.max_staleness)
         return LocalSource(algorithm, networks, job.reward.function(), scorer, job.max_staleness)
 
-    return run_job(job, source, collective, _report)
+    def observe(updates: float, tokens: float) -> None:
+        record_updates(updates, tokens / collective.world_size)
+
+    return run_job(job, source, collective, _report, observe)
 
 
 def own_share(sample_workers: Sequence[Any], collective: Collective) -> Sequence[Any]:
@@ -63,6 +69,6 @@ def _report(metrics: Mapping[str, float], folder: Path) -> None:
     with tempfile.TemporaryDirectory() as aside:
         checkpoint = None
         if ray.train.get_context().get_world_rank() == 0:
-            replace_json(Path(aside) / "stage.json", {"folder": str(folder)})
+            replace_json(Path(aside) / "stage.json", {"folder": written(folder)})
             checkpoint = ray.train.Checkpoint.from_directory(aside)
         ray.train.report(dict(metrics), checkpoint)

@@ -8,6 +8,7 @@ are, where the learner would compute on one CPU thread as a worker does, else up
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import time
 from collections import deque
@@ -23,7 +24,9 @@ from torch import Tensor
 
 from raysq.algorithms import Algorithm, Networks
 from raysq.algorithms.moment import Moment
-from raysq.cluster.workers import collect, create_workers, less_memory
+from raysq.cluster.instruments import SAMPLE_CALLS, SAMPLE_WAIT, STALENESS, record
+from raysq.cluster.workers import NOBODY, collect, create_workers, less_memory
+from raysq.logs import Sender, about, begin
 from raysq.memory import lack_of_memory_told
 from raysq.models import EncoderDecoder
 from raysq.rewards import LocalScorer
@@ -35,6 +38,7 @@ from raysq.types import Batch, Rewards, Samples
 LOOK_AHEAD = 4
 """Updates whose samples may be under way or waiting beside those of the present one: bounds the memory."""
 NO_COUNTS = np.zeros(0, np.int64)
+_log = logging.getLogger(__name__)
 
 Travelling = TypeVar("Travelling", Batch, Samples, Rewards)
 
@@ -65,11 +69,13 @@ class Origin:
 class SampleWorker:
     """Draws and scores batches; runs as a Ray process, made by ``create_sample_workers``."""
 
-    def __init__(self, reward_function: RewardFunction, scale_by_length: bool) -> None:
+    def __init__(self, reward_function: RewardFunction, scale_by_length: bool, by: Sender) -> None:
+        begin(by)
         torch.set_num_threads(1)  # stated, not inherited: more workers use more cores
         self._scorer = LocalScorer(reward_function, scale_by_length)
         self._scorer.warm_up()
         self._known: Any = None
+        _log.info("draws samples and scores them with %s", type(reward_function).__name__)
 
     def draw(self, origin: tuple[Any], batch: Batch, moment: Moment) -> tuple[Samples, Rewards | None]:
         """Samples and rewards of a batch as it travels, with arrays in place of tensors; theirs are, too.
@@ -82,7 +88,7 @@ class SampleWorker:
                 found.algorithm, found.networks(), self._scorer.reward_function, self._scorer
             )
             self._word_counts, self._known = found.word_counts, origin[0]
-        with lack_of_memory_told("in a sample worker", less_memory("sample")):
+        with about(moment.stage), lack_of_memory_told("in a sample worker", less_memory("sample")):
             part = replace(with_tensors(batch), word_counts=self._word_counts)
             samples, pending = self._source.draw(part, moment)
             samples = replace(samples, memory=None)  # of a copy of the policy, without the learner's graph
@@ -94,14 +100,21 @@ class SampleWorker:
 
 
 def create_sample_workers(
-    num_workers: int, reward_function: RewardFunction, *, scale_by_length: bool
+    num_workers: int,
+    reward_function: RewardFunction,
+    *,
+    scale_by_length: bool,
+    by: Sender = NOBODY,
+    resource: str | None = None,
 ) -> list[Any]:
     """Start sample workers and return their handles, at once; see ``create_workers``.
 
     Raises:
         ValueError: ``num_workers`` < 1.
     """
-    return create_workers(SampleWorker, num_workers, reward_function, scale_by_length)
+    return create_workers(
+        "sample", SampleWorker, num_workers, reward_function, scale_by_length, by=by, resource=resource
+    )
 
 
 def wait_for(workers: Sequence[Any], timeout_seconds: float = 600.0) -> None:
@@ -163,6 +176,7 @@ class RemoteSource:
             batch = with_arrays(replace(part, word_counts=NO_COUNTS))
             call = worker.draw.remote((self._origin,), batch, moment)
             self._calls.append(((moment.update, part.offset), call))
+        record(SAMPLE_CALLS, float(len(self._calls)))
 
     def draw(self, part: Batch, moment: Moment) -> tuple[Samples, PendingRewards | None]:
         """The samples of a part announced before, on its device; waits for them."""
@@ -170,7 +184,11 @@ class RemoteSource:
         assert wanted == (moment.update, part.offset), "parts are drawn in the order of their announcement"
         started = time.perf_counter()
         ((samples, rewards),) = collect([call], "sample", self._timeout_seconds)
-        self.waited_seconds += time.perf_counter() - started
+        waited = time.perf_counter() - started
+        self.waited_seconds += waited
+        record(SAMPLE_WAIT, waited)
+        record(SAMPLE_CALLS, float(len(self._calls)))
+        record(STALENESS, float(moment.update % (self._staleness + 1) if self._changes else 0))
         device = part.source.device
         here = with_tensors(samples, device)
         return here, None if rewards is None else ScoredRewards(with_tensors(rewards, device), 0.0)

@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Literal
@@ -20,10 +20,15 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
+from raysq.addresses import moved
 from raysq.cluster.connection import start, stop
 from raysq.cluster.driver import train_on_ray
+from raysq.cluster.instruments import record_updates
 from raysq.cluster.ready import Outcome, ReadyStages, Work
+from raysq.cluster.run_storage import run_storage
 from raysq.config import Unfinished, UserError
+from raysq.logs import begin
+from raysq.storage import pull
 from raysq.training import journal
 from raysq.training.job import Job, NumWorkers, run_here
 from raysq.training.step import Diverged
@@ -51,6 +56,8 @@ class Resources:
     """Trials at a time; 0: as many as there are CPUs and GPUs for."""
     nested: NumWorkers | None = None
     """Learners and workers of each trial; none: it trains in its own process."""
+    places: int = 0
+    """Reward and sample workers of a trial that take one of ``nested.resource`` each."""
 
     def most(self) -> int:
         """Trials at a time on the cluster this process is attached to. Raises UserError where none fits."""
@@ -65,6 +72,9 @@ class Resources:
                 )
             if wanted:
                 fit.append(int(has / wanted))
+        if self.nested is not None and self.nested.resource is not None:
+            # more at a time would wait for one another's workers; for one trial there is room: ``connection``
+            fit.append(max(1, int(there.get(self.nested.resource, 0.0) / self.places)))
         return self.concurrent or min(fit)
 
     def of_trial(self) -> dict[str, float]:
@@ -132,7 +142,7 @@ def train_stages(
             ),
             run_config=tune.RunConfig(
                 name=f"tune-{os.getpid()}",
-                storage_path=str(storage),
+                **run_storage(storage),
                 callbacks=[watch],
                 verbose=1 if verbose else 0,
             ),
@@ -152,13 +162,15 @@ def train(
     mistake of the user; after other exceptions the stage is tried again.
     """
     work = works[config["place"]]
+    job, storage = work.job.here(), moved(storage, work.job.copies)
+    begin(replace(job.sender, process="trial"))
     try:
         if nested is not None:
-            (result,) = train_on_ray(work.job, storage, nested)
+            (result,) = train_on_ray(job, storage, nested)
         elif work.told_until:
-            (result,) = _train_under_scheduler(work.job, work.told_until)
+            (result,) = _train_under_scheduler(job, work.told_until)
         else:
-            (result,) = run_here(work.job)
+            (result,) = run_here(job, observe=record_updates)
     except Diverged as error:
         return {"state": "diverged", "reason": str(error)}
     except UserError as error:
@@ -204,11 +216,12 @@ def _train_under_scheduler(job: Job, told_until: float) -> list[dict[str, Any]]:
             # may end the trial here, by SystemExit
             tune.report({"score": metrics[f"dev/{metric}"], "epoch": metrics["epoch"]})
 
+    pull(spec.folder)
     path = spec.folder / "journal.jsonl"
     for record in journal.read(path)[0] if path.exists() else ():
         if f"dev/{metric}" in record.metrics:
             tell(record.metrics, spec.folder)
-    return run_here(job, tell)
+    return run_here(job, tell, record_updates)
 
 
 def _scheduler(halving: Halving | None) -> TrialScheduler:

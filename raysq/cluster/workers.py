@@ -6,28 +6,43 @@ to them, changes nothing but the time.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from raysq.config import Unfinished, UserError
+from raysq.logs import Sender
 
 MAX_RETRIES = 3
 """Times a call is repeated when its worker dies under it."""
+NOBODY = Sender()
+"""For workers outside any run."""
 
 
-def create_workers(kind: type, num_workers: int, *arguments: object, num_cpus: float = 0.0) -> list[Any]:
+def create_workers(
+    what: Literal["reward", "sample"],
+    kind: type,
+    num_workers: int,
+    *arguments: object,
+    by: Sender = NOBODY,
+    num_cpus: float = 0.0,
+    resource: str | None = None,
+) -> list[Any]:
     """Start Ray processes of a class and return their handles, at once.
 
     Create them in the driver and keep the handles there as long as they are needed; copies may travel to
     learners. A worker that dies is restarted without bound, a call repeated at most ``MAX_RETRIES`` times.
 
     Args:
+        what: they are for.
         kind: the class; importable on every node.
         num_workers: how many, at least 1.
-        arguments: of the class; picklable.
+        arguments: of the class, before its own ``Sender``; picklable.
+        by: the run they work for, and how they log.
         num_cpus: CPUs that each reserves.
+        resource: custom resource of which each takes one; none: they start on any node.
 
     Raises:
         ValueError: ``num_workers`` < 1.
@@ -36,11 +51,15 @@ def create_workers(kind: type, num_workers: int, *arguments: object, num_cpus: f
         raise ValueError(f"num_workers must be at least 1, not {num_workers}")
     remote_class = ray.remote(
         num_cpus=num_cpus,
+        resources=None if resource is None else {resource: 1},
         max_restarts=-1,
         max_task_retries=MAX_RETRIES,
         scheduling_strategy="SPREAD",
     )(kind)
-    return [remote_class.remote(*arguments) for _ in range(num_workers)]
+    return [
+        remote_class.remote(*arguments, replace(by, process=f"{what}-worker-{number}"))
+        for number in range(num_workers)
+    ]
 
 
 def less_memory(what: Literal["reward", "sample"]) -> str:

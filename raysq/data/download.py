@@ -120,12 +120,12 @@ def _alone(folder: Path) -> Iterator[None]:
         UserError: another command writes into it, or its disk is full.
     """
     remedy = "wait for it, or give another --output-dir"
-    with claim(folder, "the download folder", remedy) as held, full_disk_told(folder):
+    with claim(folder, "the download folder", remedy), full_disk_told(folder):
         try:
             yield
         finally:
             with suppress(FileNotFoundError):  # removed with a claim that was not the folder's any more
-                if [path.name for path in folder.iterdir()] == [Path(held.name).name]:
+                if [path.name for path in folder.iterdir()] == ["claim"]:
                     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError, model_validator
 from raysq.config import Config, UserError, first_defect
 from raysq.data.corpus import DropReason, Fingerprint, SplitName
 from raysq.files import regular
+from raysq.terminal import as_started
 
 FORMAT = 1
 """Raised when a folder written before can no longer be read."""
@@ -110,7 +111,7 @@ def read_manifest(folder: Path) -> Manifest:
         content = regular(path).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
-            f"{folder} holds no prepared data: python workflows/prepare.py --task TASK --output-dir {folder}"
+            f"{folder} holds no prepared data: {as_started('prepare')} --task TASK --output-dir {folder}"
         ) from error
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}: {prepare_again(folder)}") from error
@@ -131,4 +132,4 @@ def raw_file(split: SplitName) -> str:
 
 def prepare_again(folder: Path) -> str:
     """What to do about a folder that is damaged or of another version."""
-    return f"remove {folder}, then python workflows/prepare.py --task TASK --output-dir {folder}"
+    return f"remove {folder}, then {as_started('prepare')} --task TASK --output-dir {folder}"

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from raysq.addresses import Place
 from raysq.config import Config, UserError, first_defect
 from raysq.data.corpus import MAX_LINE_BYTES, SPLITS
 from raysq.data.manifest import MANIFEST, Manifest
@@ -97,8 +98,9 @@ class TextSettings(Config):
 class PrepareSettings(TextSettings):
     """What to prepare, and how; `task_defaults` says where a task departs from these defaults."""
 
-    output_dir: Path | None = None
-    """Folder to write; none: data/TASK, in a job of a cluster ~/raysq/data/TASK."""
+    output_dir: Place | None = None
+    """Folder to write, a path or an address, as s3://bucket/data/demo; none: data/TASK, in a job of a cluster
+    ~/raysq/data/TASK."""
     input: str | None = None
     """Folder of the task's files, a .tar, .tar.gz or .tgz of it, or the URL of such an archive, any that
     fsspec opens. multi30k: train, val and test_2016_flickr, ``.lc.norm.tok.LANGUAGE`` for tokeniser none,
@@ -116,8 +118,9 @@ class PrepareSettings(TextSettings):
     """The development text, likewise."""
     test: Path | None = None
     """The test text, likewise."""
-    features: Path | None = None
-    """Task captioning: the images' features, the folder that workflows/extract_features.py wrote."""
+    features: Place | None = None
+    """Task captioning: the images' features, the folder that workflows/extract_features.py wrote; path or
+    address."""
     max_line_bytes: int = Field(MAX_LINE_BYTES, ge=1)
     """A longer line is an error; a file without line ends would fill the memory. [bytes]"""
     num_workers: int | None = Field(None, ge=0)

@@ -28,6 +28,7 @@ from raysq.data.split import GROUPED, SCHEMA, Split
 from raysq.data.vocabulary import Vocabulary
 from raysq.files import write_lines
 from raysq.images.store import FeatureStore
+from raysq.storage import pull
 
 ROWS_PER_BATCH = 4096
 """Rows of a record batch; preparing holds that many lines in memory."""
@@ -81,11 +82,12 @@ class Corpus:
 
     @classmethod
     def load(cls, folder: Path) -> Corpus:
-        """Open a prepared folder. File sizes are checked; `verify` reads the files through.
+        """Open a prepared folder, or the working copy of one. Sizes are checked; `verify` reads the files.
 
         Raises:
             UserError: the folder is missing, foreign, of another format, or a file is damaged.
         """
+        pull(folder, whole_with=MANIFEST)
         preparation = Preparation.load(folder)
         manifest = preparation.manifest
         if lacking := [split for split in SPLITS if split not in manifest.splits]:

@@ -13,7 +13,7 @@ from raysq.config import DecodingConfig
 from raysq.data.vocabulary import Vocabulary
 from raysq.decoding.attention import attention_weights
 from raysq.decoding.beam import Hypothesis, beam_search
-from raysq.models import Seq2Seq
+from raysq.models import EncoderDecoder, Seq2Seq
 from raysq.types import BOS, EOS, PAD, UNK, Memory
 
 Unknown = Literal["keep", "drop", "copy"]
@@ -33,7 +33,7 @@ class Translation(NamedTuple):
 class Translator:
     """Translates tokenised sentences with a policy."""
 
-    policy: Seq2Seq
+    policy: EncoderDecoder
     source_vocabulary: Vocabulary
     target_vocabulary: Vocabulary
     decoding: DecodingConfig
@@ -89,6 +89,7 @@ class Translator:
         if self.unknown == "keep" or UNK not in tokens:
             return words
         if self.unknown == "copy" and source:
+            assert isinstance(self.policy, Seq2Seq)  # no other has attention that can be looked at
             device = memory.states.device
             inputs = torch.tensor([[BOS, *tokens[:-1]]], device=device)
             weights = attention_weights(

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, field_validator
 from raysq.config import Config, UserError, digest, first_defect
 from raysq.data.corpus import sha256_of
 from raysq.files import regular
+from raysq.terminal import as_started
 
 FORMAT = 1
 """Raised when a folder written before can no longer be read."""
@@ -198,8 +199,8 @@ def _read_manifest(folder: Path) -> StoreManifest:
         manifest = StoreManifest.model_validate_json(regular(path).read_bytes())
     except OSError as error:
         raise UserError(
-            f"{folder} holds no image features ({error.strerror}): extract them, python "
-            f"workflows/extract_features.py --images IMAGES --weights WEIGHTS --output-dir {folder}"
+            f"{folder} holds no image features ({error.strerror}): extract them, "
+            f"{as_started('extract_features')} --images IMAGES --weights WEIGHTS --output-dir {folder}"
         ) from error
     except ValidationError as error:
         what = f"no manifest of this version ({first_defect(error)})"
@@ -224,4 +225,4 @@ def _first_byte(path: Path, rows: int, feature_size: int) -> int:
 
 
 def _extract_again(folder: Path) -> str:
-    return f"remove {folder} and repeat workflows/extract_features.py with --output-dir {folder}"
+    return f"remove {folder} and repeat {as_started('extract_features')} with --output-dir {folder}"

@@ -3,7 +3,14 @@
 from typing import Literal
 
 from raysq.models.baseline import StepBaseline
-from raysq.models.encoder_decoder import EncoderDecoder, OutputLayer, Readout, State
+from raysq.models.encoder_decoder import (
+    EncoderDecoder,
+    OutputLayer,
+    OwnNetwork,
+    Readout,
+    Rereading,
+    State,
+)
 from raysq.models.nic import Captioner
 from raysq.models.seq2seq import Seq2Seq
 
@@ -15,7 +22,9 @@ __all__ = [
     "CriticForm",
     "EncoderDecoder",
     "OutputLayer",
+    "OwnNetwork",
     "Readout",
+    "Rereading",
     "Seq2Seq",
     "State",
     "StepBaseline",

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from raysq.config import NetworkConfig
 from raysq.models.products import fill_product
 from raysq.types import FIRST_ACTION, Memory
 
@@ -100,13 +101,18 @@ class EncoderDecoder(nn.Module, ABC):
     def initialise(
         self, generator: torch.Generator, init_range: float = 0.1, embedding_range: float | None = None
     ) -> None:
-        """Draw every parameter from U(-init_range, init_range), word vectors from their own range."""
+        """Draw every parameter from U(-init_range, init_range), word vectors from their own range.
+
+        Norms of layers, which raysq's own networks have none of, begin as the identity.
+        """
         with torch.no_grad():
             for parameter in self.parameters():
                 drawn = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
                 parameter.copy_((2 * drawn - 1) * init_range)
             for embedding in {part for part in self.modules() if isinstance(part, nn.Embedding)}:
                 embedding.weight.mul_((embedding_range or init_range) / init_range)
+            for norm in (part for part in self.modules() if isinstance(part, nn.LayerNorm)):
+                norm.reset_parameters()
 
     @abstractmethod
     def encode(self, source: Tensor, mask: Tensor) -> Memory:
@@ -125,3 +131,34 @@ class EncoderDecoder(nn.Module, ABC):
         self, memory: Memory, state: State, token: Tensor, dropout_mask: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """One step: token [M] read last, dropout_mask [M, H]; gives features [M, H] and the next state."""
+
+
+class Rereading(EncoderDecoder):
+    """A network whose step reads the whole prefix again: ``encode`` and ``features`` are all it defines.
+
+    ``features`` at a position must depend on the inputs up to it alone. T steps cost as T^2 positions.
+    """
+
+    def initial_state(self, memory: Memory) -> State:
+        """Before the first step; ``attention`` is in the place of the tokens read [M, t] int64."""
+        nothing = memory.mask.new_empty(len(memory.mask), 0, dtype=torch.long)
+        return State(memory.hidden, memory.cell, nothing)
+
+    def step(
+        self, memory: Memory, state: State, token: Tensor, dropout_mask: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """One step: token [M] read last, dropout_mask [M, H]; gives features [M, H] and the next state."""
+        read = torch.cat((state.attention, token.unsqueeze(1)), dim=1)
+        vector = self.features(memory, read)[:, -1]
+        return vector if dropout_mask is None else vector * dropout_mask, state._replace(attention=read)
+
+
+class OwnNetwork(NetworkConfig):
+    """Base of the settings of a policy that a user's file defines; critics stay those of `NetworkConfig`.
+
+    Fields are added as to any settings. A recipe has it as ``network``.
+    """
+
+    @abstractmethod
+    def policy(self, source_size: int, target_size: int) -> EncoderDecoder:
+        """The network, for vocabularies of so many words, without values: ``initialise`` gives them."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raysq.files import write_lines
+from raysq.webpage import markdown_text
 
 NONE = "–"
 _LATEX = {
@@ -32,7 +33,6 @@ _LATEX = {
     "Δ": r"$\Delta$",
     "²": r"$^2$",
 }
-_MARKDOWN = str.maketrans({"|": r"\|", "<": "&lt;", "[": r"\[", "]": r"\]", "\r": " "})
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBERS = re.compile(r"[-+]\d[\d.e]*( \.\. [-+]\d[\d.e]*)?")
 """How a formula begins in a spreadsheet."""
@@ -159,11 +159,6 @@ def html_table(table: Table) -> str:
         f'<div class="table"><table><caption>{e(table.caption)}</caption>'
         f"<thead><tr>{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>{notes}\n"
     )
-
-
-def markdown_text(text: str) -> str:
-    """Text in which no tag, link or picture begins, no cell and no line ends."""
-    return " ".join(text.translate(_MARKDOWN).split("\n"))
 
 
 def _csv_value(value: float | str) -> float | str:

@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from raysq.config import UserError, as_typed
+from raysq.addresses import placed
+from raysq.config import Unfinished, UserError, as_typed
 from raysq.data.shards import Corpus
 from raysq.records import RESULT, STAGE, Record, StageResultRecord, first_reason, parse_record
 from raysq.report.rows import Evaluation, SpaceResults, StageRow, State, TrialRow, space_of
@@ -279,8 +280,9 @@ def _references(found: SpaceResults, data_dir: str | None, given: Mapping[str, C
     """The test references of the data that a sweep's trials share; None, and a note, where they are away."""
     corpus = given.get(found.data)
     if corpus is None and data_dir is not None:
-        with suppress(UserError):  # moved or removed since: the note below says what to do
-            corpus = Corpus.load(Path(data_dir))
+        # moved or removed since: the note below says what to do
+        with suppress(UserError, Unfinished, ValueError):
+            corpus = Corpus.load(placed(data_dir))
     if corpus is None or corpus.digest != found.data:
         if found.data:
             found.notes.append(

@@ -27,11 +27,12 @@ from raysq.config import UserError, digest
 from raysq.files import regular, replace_json
 from raysq.records import Record, first_reason, read_record
 from raysq.sweep.space import NAME, Space, trials
+from raysq.terminal import as_started
 
 State = Literal["finished", "diverged", "failed", "stopped", "unfinished", "not run"]
 """stopped: by a scheduler; unfinished: its sweep has not ended, or was killed."""
 Number = int | float | None
-REMEDY = "remove it and make the rows again: python workflows/report.py --experiment NAME"
+REMEDY = f"remove it and make the rows again: {as_started('report')} --experiment NAME"
 REFERENCES = "references"
 MAX_TEXT_BYTES = 1 << 27  # of hypotheses or references, decompressed
 _BY_UPDATES = re.compile(r"all of \d+ updates done")  # ``stopped_by`` of a schedule's end
@@ -295,10 +296,10 @@ def _read_space(path: Path) -> SpaceResults:
         trial, text = read_record(row, TrialRow), _text_file(row)
         if text.is_file():
             trial.hypotheses = _read_lines(text)
-            if references and trial.data == record.data and len(trial.hypotheses) != len(references):
+            found = len(trial.hypotheses)
+            if references and trial.data == record.data and found != len(references):
                 raise UserError(
-                    f"{text} has {len(trial.hypotheses)} lines, {file} {len(references)}: one is damaged; "
-                    f"{REMEDY}"
+                    f"{text} has {found} lines, {file} {len(references)}: one is damaged; {REMEDY}"
                 )
         trials.append(trial)
     trials.sort(key=lambda trial: -trial.started)  # the latest first, as MLflow has them

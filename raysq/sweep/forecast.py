@@ -16,6 +16,7 @@ from raysq.data.batches import collate, epoch_batches
 from raysq.data.shards import Corpus
 from raysq.records import RESULT
 from raysq.rewards.scoring import LocalScorer
+from raysq.storage import pull
 from raysq.sweep.graph import Graph, Node, kind_of, known_rates
 from raysq.training.collective import Collective
 from raysq.training.samples import LocalSource
@@ -78,6 +79,8 @@ def measured_rate(node: Node, corpus: Corpus, threads: int) -> float:
     algorithm, split = spec.algorithm, corpus.splits["train"]
     parents: dict[Group, Path | None] = {"policy": spec.policy_from, "critic": spec.critic_from}
     there = {role: p if p and (p / RESULT).exists() else None for role, p in parents.items()}
+    for parent in filter(None, there.values()):
+        pull(parent)
     networks = make_networks(
         corpus, config.network, algorithm, there, seed=spec.seed, stage=spec.name, device="cpu"
     )

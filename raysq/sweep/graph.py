@@ -151,7 +151,7 @@ def known_rates(store: Path) -> dict[str, float]:
             result = read_record(path, AccountRecord)
         except (FileNotFoundError, UserError):
             continue  # a damaged stage has no rate; whoever needs it says so
-        kind = cost_kind(record.algorithm, record.settings, flatten(record.network), record.data)
+        kind = cost_kind(record.algorithm, record.settings, record.network, record.data)
         if result.updates:
             seconds.setdefault(kind, []).append(result.seconds / result.updates)
     return {kind: median(found) for kind, found in seconds.items()}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from raysq.addresses import written
 from raysq.cluster.ready import UNREACHED, Outcome
 from raysq.records import RESULT
 from raysq.sweep.graph import TrialPlan
@@ -42,7 +43,7 @@ def row_of(plan: TrialPlan, outcome: Outcome) -> dict[str, Any]:
         "state": outcome.state,
         "reason": outcome.reason,
         "stage": judged.name,
-        "folder": str(judged.folder),
+        "folder": written(judged.folder),
     }
     if trial.member:
         row |= {"member": trial.member, "round": trial.round}

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from raysq.addresses import written
 from raysq.cluster.ready import Outcome
 from raysq.config import Scalar, UserError, as_typed, flatten
 from raysq.data.shards import Corpus
@@ -100,7 +101,7 @@ class SweepRuns:
             "raysq.sweep": space.name,
             "raysq.task": task,
             "raysq.data": self._corpus.digest,
-            "raysq.data_dir": str(self._corpus.folder),
+            "raysq.data_dir": written(self._corpus.folder),
             **source_tags(Path(__file__).parents[2]),
         }
         params = {

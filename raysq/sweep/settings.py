@@ -45,6 +45,11 @@ class TuneSettings(TrainingCommand):
     which costs about 14 s each."""
 
     @model_validator(mode="after")
+    def _learners_stay(self) -> Self:
+        self.refuse_change("min_learners", "in a sweep")
+        return self
+
+    @model_validator(mode="after")
     def _rounds_of_populations(self) -> Self:
         if self.scheduler != "pbt":
             self.refuse_change("rounds", "unless `scheduler` is pbt")

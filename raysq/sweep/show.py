@@ -14,7 +14,8 @@ from rich.table import Table
 from raysq.cluster.ready import Outcome
 from raysq.config import as_typed
 from raysq.data.shards import Corpus
-from raysq.progress import PLAIN_SECONDS, news
+from raysq.logs import about
+from raysq.progress import PLAIN_SECONDS, Pace, news
 from raysq.sweep.forecast import Forecast, most_updates, path_and_sum
 from raysq.sweep.graph import Graph, Node, TrialPlan
 from raysq.sweep.space import Space
@@ -45,6 +46,7 @@ class Board:
     def __init__(self, console: Console, graph: Graph, corpus: Corpus) -> None:
         self._console, self._graph = console, graph
         self._updates = {node.folder: most_updates(node, graph, corpus) for node in graph.to_train}
+        self._paces = {folder: Pace(updates) for folder, updates in self._updates.items()}
         self._of_run = {node.stage.record.get("run_id"): node for node in graph.to_train}
         self._at: dict[Path, tuple[int, str]] = {}
         """Last update of a stage, and what it reported of it."""
@@ -61,6 +63,7 @@ class Board:
     def show(self, run_id: str, record: Record) -> None:
         """One record of a stage's journal."""
         node, said = self._of_run[run_id], news(record.metrics)
+        pace = self._paces[node.folder].said(record)
         evaluation = any(name.startswith("dev/") for name in record.metrics)
         if evaluation or node.folder not in self._at:
             self._at[node.folder] = (record.step, said)
@@ -68,7 +71,8 @@ class Board:
             self._at[node.folder] = (record.step, self._at[node.folder][1])
         if self._live is None and (evaluation or time.monotonic() - self._last_line >= PLAIN_SECONDS):
             self._last_line = time.monotonic()
-            self._console.print(f"{_name(node)} update {record.step}: {said}")
+            with about(node.stage.spec.name):
+                self._console.print(f"{_name(node)} {pace}: {said}")
 
     def changed(self, node: Node, outcome: Outcome | None) -> None:
         """A stage has begun (None) or ended."""
@@ -77,7 +81,8 @@ class Board:
             said = "begins" if outcome is None else f"{outcome.state}: {outcome.reason}"
             left = sum(state in ("waits", "trains") for state in self._state.values())
             line = f"{_name(node)} {said} ({left} of {len(self._state)} stages left)"
-            self._console.print(line)
+            with about(node.stage.spec.name):
+                self._console.print(line)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import sys
@@ -10,16 +9,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from raysq.addresses import written
 from raysq.claim import claim
 from raysq.cluster.connection import connection
 from raysq.cluster.ready import Outcome, Work
+from raysq.cluster.run_storage import check_shared
 from raysq.cluster.tuning import Halving, Resources, train_stages
 from raysq.delivery import Delivery
 from raysq.files import replace_json
+from raysq.logs import begin_command, enter
 from raysq.mlflow_views import comparison_text
 from raysq.places import Places
 from raysq.recipe import PlannedStage, Recipe, Segment
 from raysq.records import RESULT
+from raysq.storage import pull, push
 from raysq.sweep.forecast import forecast, most_updates, whole_schedule
 from raysq.sweep.graph import Graph, Node, judged_stage, kind_of, known_rates
 from raysq.sweep.outcomes import Outcomes
@@ -32,7 +35,8 @@ from raysq.sweep.show import Board, best_text, closing_table, forecast_table, fo
 from raysq.sweep.space import Space
 from raysq.terminal import terminal
 from raysq.tracking import RunStatus, Tracker
-from raysq.training.job import job_of, workers_of
+from raysq.training.job import Job, job_of, places_of, workers_of
+from raysq.training.sharing import Journals, pushed
 from raysq.workflow import generated_data, given_data, try_proposals, version_of
 
 FAILED = 1
@@ -41,7 +45,7 @@ FAILED = 1
 
 def run(space: Space, settings: TuneSettings, recipe_named: Callable[[str], Recipe]) -> int:
     """Run a sweep to its end, reusing and resuming stages; returns the exit status."""
-    logging.basicConfig(level=logging.INFO if settings.verbose else logging.WARNING, format="%(message)s")
+    begin_command(settings.log_format, verbose=settings.verbose)
     trials = Trials(space, settings, recipe_named)
     if settings.scheduler == "pbt":
         first_round(trials.all())  # its mistakes are told before anything begins
@@ -53,8 +57,17 @@ def run(space: Space, settings: TuneSettings, recipe_named: Callable[[str], Reci
     wanted = settings.model_copy(update={"num_learners": max(1, settings.num_learners)})
     if settings.num_learners == 0:
         wanted = wanted.model_copy(update={"device": "cuda" if settings.gpus_per_trial else "cpu"})
-    with connection(wanted, say) as device:
+    with connection(wanted, say, _places(trials.all())) as device:
+        check_shared(places)
         return Sweep(space, settings, places, trials, device).run()
+
+
+def _places(trials: Sequence[Configured]) -> int:
+    """What the workers of one stage at a time take, at most, of ``--worker-resource``."""
+    return max(
+        places_of(config, [stage.algorithm for stage in recipe.stages_of(config)])
+        for _, recipe, config in trials
+    )
 
 
 def _forecast(trials: Sequence[Configured], settings: TuneSettings, places: Places) -> None:
@@ -103,9 +116,11 @@ class Sweep:
         """Train what is to be trained, and record it; returns the exit status."""
         held = claim(self.places.output, "the output folder", "wait for it, or give another --output-dir")
         with closing(held):
-            runs = SweepRuns(self.tracker, self.space, self.settings, self.corpus, self.places.output)
-            rounds = self._population if self.settings.scheduler == "pbt" else self._grid
-            done = list(rounds(runs))
+            pull(self.places.output)
+            with pushed(self.places.output):
+                runs = SweepRuns(self.tracker, self.space, self.settings, self.corpus, self.places.output)
+                rounds = self._population if self.settings.scheduler == "pbt" else self._grid
+                done = list(rounds(runs))
         failed = any(trained.failed for trained in done)
         self._conclude(done, runs, failed=failed)
         return FAILED if failed else 0
@@ -149,6 +164,7 @@ class Sweep:
         status: RunStatus = "FAILED"
         try:
             runs.open(graph)
+            enter(run=runs.sweep_id)
             self._train(graph, known, runs)
             status = "FINISHED"
         except KeyboardInterrupt as stop:
@@ -171,12 +187,13 @@ class Sweep:
         """Train what has not ended."""
         todo = [node for node in graph.to_train if node.folder not in known.ended]
         board = Board(terminal(quiet=self.settings.quiet), graph, self.corpus)
-        delivery = Delivery(self.tracker, on_record=board.show)
+        delivery, journals = Delivery(self.tracker, on_record=board.show), Journals(self.places.output)
 
         def changed(place: int, outcome: Outcome | None) -> None:
             node = todo[place]
             board.changed(node, outcome)
             if outcome is not None:
+                pull(node.folder, tensors=False)
                 known.note(node.folder, outcome)
                 if outcome.state != "not run":
                     runs.close_stage(graph, node, outcome)
@@ -184,21 +201,24 @@ class Sweep:
         try:
             for node in graph.nodes.values():  # those of an earlier command that MLflow missed, too
                 if not node.stage.record.get("closed"):
-                    delivery.add(node.folder / "journal.jsonl", node.stage.record["run_id"])
+                    delivery.add(journals.of(node.folder), node.stage.record["run_id"])
             if todo:
-                outcomes = train_stages(
-                    self._works(graph, todo),
-                    self._resources(),
-                    self.places.output / "ray",
-                    halving=self._halving(graph),
-                    retries=self.settings.retries,
-                    on_change=changed,
-                    verbose=self.settings.verbose,
-                )
+                with journals.followed():
+                    outcomes = train_stages(
+                        self._works(graph, todo),
+                        self._resources(),
+                        self.places.output / "ray",
+                        halving=self._halving(graph),
+                        retries=self.settings.retries,
+                        on_change=changed,
+                        verbose=self.settings.verbose,
+                    )
                 known.ended |= {node.folder: o for node, o in zip(todo, outcomes, strict=True)}
         finally:
             board.close()
             runs.outbox.keep(delivery.close())
+            for node in graph.to_train:
+                pull(node.folder, tensors=False)
 
     def _works(self, graph: Graph, todo: Sequence[Node]) -> list[Work]:
         rates = known_rates(self.places.store)
@@ -213,13 +233,18 @@ class Sweep:
         threads = self.settings.threads_per_learner or self.settings.cpus_per_trial
         return [
             Work(
-                job_of(node.config, self.corpus.folder, [node.stage], self.device, threads),
+                self._job(node, threads),
                 tuple(numbers[parent] for parent in node.parents if parent in numbers),
                 remaining[node.folder],
                 told_until=self._epochs(node, graph) if node.folder in judged else 0.0,
             )
             for node in todo
         ]
+
+    def _job(self, node: Node, threads: int) -> Job:
+        """Of a stage, for its own run in MLflow: other trials have stages of the same name."""
+        run = node.stage.record["run_id"]
+        return job_of(node.config, self.corpus.folder, [node.stage], self.device, threads, run)
 
     def _halving(self, graph: Graph) -> Halving | None:
         """How judged stages are stopped early, if at all."""
@@ -237,7 +262,13 @@ class Sweep:
     def _resources(self) -> Resources:
         settings = self.settings
         nested = workers_of(self.first[0][2]) if settings.num_learners else None
-        return Resources(settings.cpus_per_trial, settings.gpus_per_trial, settings.max_concurrent, nested)
+        return Resources(
+            settings.cpus_per_trial,
+            settings.gpus_per_trial,
+            settings.max_concurrent,
+            nested,
+            _places(self.first),
+        )
 
     def _conclude(self, done: Sequence[Trained], runs: SweepRuns, *, failed: bool) -> None:
         """result.json, the table, and where to look."""
@@ -257,10 +288,11 @@ class Sweep:
         replace_json(self.places.output / RESULT, result)
         if not failed:  # else the same command makes up for it
             (self.places.output / "attempt").unlink(missing_ok=True)
+        push(self.places.output)
         wide().print(closing_table(rows))
         if self.space.searches:
             print(best_text(rows, self.space))
-        print(f"results: {self.places.output / RESULT}")
+        print(f"results: {written(self.places.output / RESULT)}")
         run_ids = [row["run_id"] for row in rows]
         print(comparison_text(self.tracker.uri, self.tracker.experiment_id, run_ids))
         if runs.outbox.missing:

@@ -151,17 +151,13 @@ TASKS = (
     HEADLINE,
     CAPTIONING,
 )
-"""The registry: every task there is."""
+"""The registry: every task of the package; a recipe may have more of its own."""
 
 
-def task_named(name: str) -> Task:
-    """The task of this name. Raises UserError for any other."""
-    for task in TASKS:
+def task_named(name: str, own: tuple[Task, ...] = ()) -> Task:
+    """The task of this name, of the package's or of a recipe's ``own``. Raises UserError for any other."""
+    known = (*own, *TASKS)
+    for task in known:
         if task.name == name:
             return task
-    raise UserError(f"--task {name}: must be one of {', '.join(task.name for task in TASKS)}")
-
-
-def task_defaults(values: Mapping[str, object]) -> Mapping[str, Scalar]:
-    """The task's settings, given the top-level values of the command line and of the file."""
-    return task_named(str(values["task"])).defaults
+    raise UserError(f"--task {name}: must be one of {', '.join(task.name for task in known)}")

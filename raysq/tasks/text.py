@@ -9,7 +9,8 @@ from raysq.config import UserError
 from raysq.data.corpus import SPLITS, FileText, ParallelText, SplitName, TabbedText
 from raysq.data.settings import PrepareSettings
 from raysq.images.annotations import COCO_SPLITS, Annotations, CaptionText, read_annotations
-from raysq.images.store import FeatureStore
+from raysq.images.store import MANIFEST, FeatureStore
+from raysq.storage import pull
 from raysq.tasks.generated import SOURCES, Given, generated
 from raysq.tasks.translation import input_folder, translation_text
 
@@ -48,6 +49,7 @@ def _captions(settings: PrepareSettings) -> Given:
                 f"{place} has no caption for {split}: add captions_{name}*.json to COCO's files, or images "
                 f"of split {name} to a file in Karpathy's format"
             )
+    pull(settings.features, whole_with=MANIFEST)
     features = FeatureStore.load(settings.features.expanduser())
     return Given(CaptionText(annotations), features, _left_out(annotations, features))
 

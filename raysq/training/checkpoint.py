@@ -32,6 +32,8 @@ from torch import Tensor
 
 from raysq.config import UserError
 from raysq.files import parse_json, regular, sync
+from raysq.remote import STATE as _STATE
+from raysq.remote import TENSORS as _TENSORS
 
 FORMAT = "raysq-checkpoint"
 FORMAT_VERSION = 1
@@ -41,8 +43,6 @@ JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON
 
 _NAME = re.compile(r"step-(\d{8,})")
 _ASIDE = ".writing-"
-_TENSORS = "tensors.safetensors"
-_STATE = "state.json"
 
 _log = logging.getLogger(__name__)
 

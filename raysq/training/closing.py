@@ -1,16 +1,21 @@
-"""The end of a stage: the closing evaluation of its best checkpoint, and its entry of result.json."""
+"""The end of a stage: the closing evaluation of its best checkpoint, its model card and its result.json."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from raysq.algorithms import Algorithm, Networks
+from raysq.card import CARD, model_card
 from raysq.data.corpus import SplitName
+from raysq.data.manifest import Manifest
 from raysq.evaluation import Evaluator
-from raysq.files import write_lines
+from raysq.files import replace_json, write_lines
+from raysq.models import EncoderDecoder
+from raysq.records import RESULT, STAGE, TrainedRecord, read_record
 from raysq.training.state import Progress
 
 
@@ -45,3 +50,15 @@ def account(name: str, progress: Progress, batches_per_epoch: int) -> dict[str, 
         "reward_wait_share": round(progress.waited_seconds / max(progress.update_seconds, 1e-9), 5),
         "scores": progress.scores,
     }
+
+
+def write_result(folder: Path, result: Mapping[str, Any], manifest: Manifest, policy: EncoderDecoder) -> None:
+    """Write result.json and, before it, the card of the policy where the stage trained one.
+
+    A stage that no workflow planned has no stage.json to make a card of.
+    """
+    if "bleu" in result["test"] and (folder / STAGE).is_file():
+        num_parameters = sum(parameter.numel() for parameter in policy.parameters())
+        record = read_record(folder / STAGE, TrainedRecord)
+        write_lines(folder / CARD, model_card(record, manifest, result, num_parameters).splitlines())
+    replace_json(folder / RESULT, result)

@@ -21,10 +21,9 @@ from raysq.config import NetworkConfig, UserError
 from raysq.data.shards import Corpus
 from raysq.disk import full_disk_told
 from raysq.evaluation import Evaluator
-from raysq.files import replace_json
 from raysq.records import RESULT
 from raysq.training import checkpoint, memory
-from raysq.training.closing import account, closing_scores
+from raysq.training.closing import account, closing_scores, write_result
 from raysq.training.collective import Collective
 from raysq.training.journal import Journal
 from raysq.training.noise import gradient_noise
@@ -34,6 +33,7 @@ from raysq.training.selection import judge
 from raysq.training.spec import StageSpec
 from raysq.training.state import Progress, StageState, load_network, make_networks, read_result
 from raysq.training.step import Diverged, Step
+from raysq.training.window import Observe, add, averages, unobserved
 from raysq.types import Batch
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,10 @@ class Surroundings:
     """Updates by which the policy that samples are drawn from may lag behind."""
     report: Callable[[Mapping[str, float], Path], None] = lambda metrics, folder: None
     """Called by every learner at every evaluation with its metrics and the stage's folder."""
+    observe: Observe = unobserved
+    """Called by every learner with the updates since the last call."""
+    elastic: bool = False
+    """Whether the number of learners may change: the journal has it whenever they begin."""
 
 
 def run_stage(spec: StageSpec, surroundings: Surroundings) -> dict[str, Any]:
@@ -160,6 +164,8 @@ class _StageRun:
     def _train(self) -> None:
         """Update until something ends the stage: ``progress.stopped_by``."""
         progress, around = self.progress, self.around
+        if around.elastic and self.journal is not None:
+            self.journal.write(progress.update, {"learners": around.collective.world_size})
         while not progress.stopped_by:
             if self._evaluation_due():
                 with memory.evaluation(self.spec, around.evaluator.decoding):
@@ -197,9 +203,7 @@ class _StageRun:
         progress.update_seconds += elapsed
         progress.seconds += elapsed
         metrics["seconds"] = (elapsed, 1.0)
-        for name, pair in metrics.items():
-            sums = progress.window.setdefault(name, [0.0, 0.0])
-            sums[:] = [sums[0] + pair[0], sums[1] + pair[1]]
+        add(progress.window, metrics)
         if progress.update % LOG_EVERY == 0:
             self._log_window()
 
@@ -225,19 +229,12 @@ class _StageRun:
     def _log_window(self) -> None:
         """One journal line: metrics averaged over the updates since the last."""
         window, self.progress.window = self.progress.window, {}
-        if self.journal is None or not window:
+        if not window:
             return
-        means = {
-            f"train/{k}": total / weight if weight else math.nan for k, (total, weight) in window.items()
-        }
-        seconds, updates = window["seconds"]
-        means["train/tokens_per_second"] = window["tokens"][0] / seconds
-        means["train/updates_per_second"] = updates / seconds
-        means["train/reward_wait_share"] = means["train/waited"] * updates / seconds
-        for name in ("train/tokens", "train/seconds", "train/waited"):
-            del means[name]
-        means["epoch"] = self.progress.update / self.order.batches_per_epoch
-        self.journal.write(self.progress.update, means)
+        self.around.observe(window["seconds"][1], window["tokens"][0])
+        if self.journal is not None:
+            epoch = self.progress.update / self.order.batches_per_epoch
+            self.journal.write(self.progress.update, averages(window) | {"epoch": epoch})
 
     # -- evaluation, decay and stopping
 
@@ -326,7 +323,8 @@ class _StageRun:
         result = account(self.spec.name, progress, self.order.batches_per_epoch)
         result |= {"gradient_noise": noise, **scores}
         if self.leads:
-            replace_json(self.spec.folder / RESULT, result)
+            manifest = self.around.corpus.manifest
+            write_result(self.spec.folder, result, manifest, self.networks.policy)
         self.around.collective.wait(self.around.device)
         return result
 

@@ -16,7 +16,7 @@ from raysq.algorithms.base import FOLLOWED
 from raysq.algorithms.moment import seeded_generator
 from raysq.config import NetworkConfig, UserError
 from raysq.data.shards import Corpus, Preparation
-from raysq.models import Captioner, CriticForm, EncoderDecoder, Seq2Seq, StepBaseline
+from raysq.models import Captioner, CriticForm, EncoderDecoder, OwnNetwork, Seq2Seq, StepBaseline
 from raysq.records import RESULT, AccountRecord, read_record
 from raysq.training import checkpoint
 from raysq.training.samples import snapshots
@@ -75,8 +75,16 @@ class Progress:
 
 
 def build_policy(corpus: Corpus | Preparation, network: NetworkConfig) -> EncoderDecoder:
-    """The policy: reads the source, emits the target. Images are read by the captioner NIC."""
+    """The policy: reads the source, emits the target. Images are read by the captioner NIC.
+
+    Raises:
+        UserError: a network of the user's own is to read images.
+    """
     features, words = corpus.manifest.features, corpus.source_vocabulary
+    if isinstance(network, OwnNetwork):
+        if words is None:
+            raise UserError("a network of your own reads words: give a task with text as its source")
+        return network.policy(len(words), len(corpus.target_vocabulary))
     if features is not None:
         return Captioner(
             features.mean,

@@ -59,8 +59,12 @@ class DemoRun:
         return reached | {"first_update": self.records(stage)[0].time - self.started}
 
 
-def train_demo(workflow: str, folder: Path, options: Sequence[str]) -> DemoRun:
+def train_demo(
+    workflow: str, folder: Path, options: Sequence[str], ray_address: str | None = None
+) -> DemoRun:
     """Run ``workflows/WORKFLOW.py --task demo`` afresh; its data, MLflow and stages stay beside ``folder``.
+
+    It starts Ray for itself, unless it is given the address of a cluster.
 
     Raises:
         RuntimeError: it failed; says its last words.
@@ -68,6 +72,8 @@ def train_demo(workflow: str, folder: Path, options: Sequence[str]) -> DemoRun:
     command = [sys.executable, str(ROOT / "workflows" / f"{workflow}.py"), "--task=demo", "--quiet"]
     command += ["--reuse=never", f"--output-dir={folder}", "--decoding.beam-size=1", *options]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    if ray_address is not None:
+        environment["RAY_ADDRESS"] = ray_address
     started = time.time()
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

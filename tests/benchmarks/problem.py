@@ -83,13 +83,18 @@ class Problem:
         self.lengths = None if lengths is None else lengths.to(settings.device)
         self.batch = batch.to(settings.device)
 
-    def ours(self, precision: str) -> Callable[[], object]:
-        """Our update, products in this precision."""
-        algorithm, networks, reward = self.algorithm, self.networks(TYPES[precision]), SentenceBleu()
-        source = LocalSource(algorithm, networks, reward, LocalScorer(reward))
-        if self.lengths is not None:
-            source = Ending(algorithm, networks, reward, LocalScorer(reward), lengths=self.lengths)
-        return partial(Step(algorithm, networks, source, Collective()).run, [self.batch], self.moment)
+    def ours(self, precision: str, networks: Networks | None = None) -> Callable[[], object]:
+        """Our update, products in this precision; of networks of its own unless some are given."""
+        networks = networks or self.networks(TYPES[precision])
+        step = Step(self.algorithm, networks, self.source(networks), Collective())
+        return partial(step.run, [self.batch], self.moment)
+
+    def source(self, networks: Networks) -> LocalSource:
+        """Where our update's samples come from."""
+        reward = SentenceBleu()
+        if self.lengths is None:
+            return LocalSource(self.algorithm, networks, reward, LocalScorer(reward))
+        return Ending(self.algorithm, networks, reward, LocalScorer(reward), lengths=self.lengths)
 
     def textbook(self) -> tuple[textbook.Update, Callable[[], object]]:
         """The textbook's update, and a call of it."""

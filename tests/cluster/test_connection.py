@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 import ray
 
-from raysq.cluster.connection import Room, chosen_device, connection, shortage, start, stop
+from raysq.cluster.connection import (
+    Room,
+    chosen_device,
+    connection,
+    shortage,
+    start,
+    stop,
+    worker_shortage,
+)
 from raysq.config import Unfinished, UserError, WorkflowConfig
 from raysq.workflow import main
 from workflows.mle import RECIPE
@@ -52,6 +60,43 @@ def test_auto_takes_gpus_where_there_are_any(wanted, gpus, chosen) -> None:
 )
 def test_shortage(num_learners, device, there, lacking) -> None:
     assert shortage(num_learners, device, there, "it") == lacking
+
+
+@pytest.mark.parametrize(
+    ("there", "lacking"),
+    [
+        ({"CPU": 1.0, "node": 4.0}, None),
+        (
+            {"CPU": 64.0, "node": 1.0},
+            "--worker-resource node: 4 reward and sample workers take one each, it has 1: lower "
+            "--num-reward-workers or --num-sample-workers, or start a node with --resources '{\"node\":3}'",
+        ),
+        (
+            {"CPU": 64.0},
+            "--worker-resource node: 4 reward and sample workers take one each, it has 0: lower "
+            "--num-reward-workers or --num-sample-workers, or start a node with --resources '{\"node\":4}'",
+        ),
+    ],
+)
+def test_shortage_of_what_workers_take(there, lacking) -> None:
+    assert worker_shortage(4, "node", there, "it") == lacking
+
+
+def test_a_machine_alone_has_no_custom_resource() -> None:
+    config = WorkflowConfig(device="cpu", worker_resource="node")
+    said = "^--worker-resource node: this machine alone has none of it: leave it out, or name a cluster"
+    with pytest.raises(UserError, match=said), connection(config, never, 1):
+        pass
+
+
+def test_fewer_learners_may_be_enough() -> None:
+    config = WorkflowConfig(num_learners=CORES + 1, min_learners=CORES, device="cpu")
+    with connection(config, never) as device:
+        assert device == "cpu"
+    config = WorkflowConfig(num_learners=CORES + 2, min_learners=CORES + 1, device="cpu")
+    said = f"^--min-learners {CORES + 1} needs {CORES + 1} CPUs, this machine has {CORES}: lower it$"
+    with pytest.raises(UserError, match=said), connection(config, never):
+        pass
 
 
 def test_on_this_machine_nothing_is_started_to_find_room() -> None:
@@ -129,6 +174,33 @@ def test_a_cluster_that_has_lost_a_node_has_a_while_to_replace_it(
     else:
         with pytest.raises(Unfinished, match=f"^{line.partition(': ')[2]}: lower it, or add a node; repeat"):
             check(1700.1, 1)
+
+
+def test_lost_places_of_workers_are_told_and_awaited_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, said = [1000.0], []
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0, "node": 1.0})
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    room = Room(WorkflowConfig(num_learners=2, worker_resource="node"), "cpu", said.append, num_places=2)
+    room.check()
+    assert said == [
+        "waiting for a node: --worker-resource node: 2 reward and sample workers take one each, what is left "
+        "of the cluster has 1"
+    ]
+    now[0] += 301
+    with pytest.raises(Unfinished, match="or add a node; repeat the command to continue"):
+        room.check()
+
+
+def test_a_lost_node_is_not_missed_where_the_learners_left_are_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = {"CPU": 1.0}
+    monkeypatch.setattr(ray, "cluster_resources", lambda: there)
+    Room(WorkflowConfig(num_learners=2, min_learners=1), "cpu", never).check()
+    there["CPU"] = 0.0
+    said: list[str] = []
+    Room(WorkflowConfig(num_learners=2, min_learners=1), "cpu", said.append).check()
+    assert said == ["waiting for a node: --min-learners 1 needs 1 CPUs, what is left of the cluster has 0"]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{port}", "http://127.0.0.1:{port}", "nowhere"])

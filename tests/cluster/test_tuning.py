@@ -21,10 +21,12 @@ def test_what_a_trial_reserves() -> None:
         (Resources(1, 0.5), 4),
         (Resources(1, 1.0, concurrent=1), 1),
         (Resources(1, 0.0, nested=NumWorkers(3, 1, 1)), 2),
+        (Resources(1, 0.0, nested=NumWorkers(1, 4, 1, "reward"), places=4), 3),
+        (Resources(1, 0.0, nested=NumWorkers(1, 13, 1, "reward"), places=13), 1),
     ],
 )
 def test_trials_at_a_time(monkeypatch: pytest.MonkeyPatch, resources: Resources, at_a_time: int) -> None:
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0})
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0, "reward": 12.0})
     assert resources.most() == at_a_time
 
 

@@ -21,7 +21,8 @@ from raysq.data.corpus import GeneratedText
 from raysq.data.prepare import PrepareSettings, prepare
 from raysq.data.shards import Corpus
 from raysq.delivery import Delivery
-from raysq.finished import FinishedStage, data_dir_of
+from raysq.exported import PARAMETERS, POLICY, PolicyRecord, load_policy, write_policy
+from raysq.finished import DecodeSettings, FinishedStage, data_dir_of
 from raysq.inventory import take_inventory
 from raysq.records import write_plan
 from raysq.rewards.settings import RewardSettings
@@ -254,6 +255,32 @@ def read_storage(folder: Path) -> None:
         raise UserError(line)
 
 
+# -- a policy that left
+
+
+@cache
+def exported() -> Path:
+    """Folder of an exported policy."""
+    run, folder = scratch(), scratch()
+    make_run(run)
+    complete(run)
+    write_policy(folder, FinishedStage.open(run), DecodeSettings(run=run), detokenise=False)
+    return folder
+
+
+def make_exported(folder: Path) -> None:
+    shutil.copytree(exported(), folder, dirs_exist_ok=True)
+
+
+def sign_exported(folder: Path) -> None:
+    """Give a changed record, or one of changed parameters, the digests that it must then have."""
+    with suppress(ValueError, OSError, AttributeError):
+        record = PolicyRecord.model_validate_json((folder / POLICY).read_bytes())
+        record.parameters_sha256 = hashlib.sha256((folder / PARAMETERS).read_bytes()).hexdigest()
+        record.digest = record.digest_now()
+        (folder / POLICY).write_text(record.model_dump_json())
+
+
 # -- what a sweep finds of its stages and of earlier commands
 
 
@@ -308,6 +335,14 @@ TARGETS = (
     ),
     Target("journal", ("raysq.training.journal", "raysq.delivery"), make_journal, read_journal, TOKENS),
     Target("finished-run", ("raysq.finished", "raysq.records"), make_run, read_run, TOKENS),
+    Target(
+        "exported-policy",
+        ("raysq.exported", "raysq.records"),
+        make_exported,
+        load_policy,
+        TOKENS,
+        mend=sign_exported,
+    ),
     Target("run-storage", ("raysq.inventory", "raysq.records"), make_run, read_storage, TOKENS),
     Target(
         "sweep-state",

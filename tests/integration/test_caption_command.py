@@ -247,5 +247,5 @@ def test_annotations_of_other_images_are_refused(place, tmp_path, capsys):
 
 def test_it_is_no_run_for_text(place):
     settings = DecodeSettings(run=place / "run")
-    with pytest.raises(UserError, match=r"stage mle in .* reads images: use workflows/caption\.py"):
+    with pytest.raises(UserError, match=r"stage mle in .* reads images: use python workflows/caption\.py"):
         FinishedStage.open(settings.run).translator(settings)

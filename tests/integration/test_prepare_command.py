@@ -63,7 +63,7 @@ def test_files(tmp_path):
     assert rows["dropped: empty"] == ["1", "0", "0"]
     assert rows["pairs kept"] == ["2", "3", "3"]
     assert rows["blank source lines"] == ["1", "1", "1"]
-    assert "next: python workflows/erac.py --task files --data-dir out" in done.stdout
+    assert f"next: python {ROOT}/workflows/erac.py --task files --data-dir out" in done.stdout
 
 
 def test_iwslt14_the_whole_recipe(tmp_path):

@@ -155,7 +155,7 @@ def test_the_command_it_gives_continues_the_pruned_run_to_the_same_models(
     advice = as_json("--run", output)["advice"]
     assert "note" not in advice
     python, script, *arguments = shlex.split(advice["continue"])
-    assert (python, script) == ("python", "workflows/erac.py")
+    assert (python, script) == ("python", str(ROOT / "workflows" / "erac.py"))
     monkeypatch.chdir(data)  # from anywhere: what was relative is written down absolute
     assert main(RECIPE, None, arguments) == 0
     result = json.loads((output / "result.json").read_text())
@@ -189,7 +189,8 @@ def test_tables_of_a_finished_run(undisturbed):
     ]
     shown = runs("--run", "run", cwd=root)
     assert shown.stdout.startswith(f"{root / 'run'}: finished, last changed ")
-    assert f"evaluate:  python workflows/evaluate.py --run {root / 'run'}\n" in shown.stdout
+    evaluate = ROOT / "workflows" / "evaluate.py"
+    assert f"evaluate:  python {evaluate} --run {root / 'run'}\n" in shown.stdout
     assert f"mlflow ui --backend-store-uri sqlite:///{root / 'mlflow.db'}\n" in shown.stdout
     assert "continue:" not in shown.stdout
 
@@ -233,7 +234,10 @@ def test_it_lists_without_the_heavy_imports(tmp_path):
     ("arguments", "message"),
     [
         (["--root", "."], "holds no runs: name the folder that does with --root"),
-        (["--run", "."], "is no workflow's output folder: python workflows/runs.py --root FOLDER lists"),
+        (
+            ["--run", "."],
+            f"output folder: python {ROOT}/workflows/runs.py --root FOLDER lists",
+        ),
         (["--yes"], "--unreferenced, --older-than and --yes need --prune"),
         (["--prune", "--run", "x"], "--prune goes with neither --run nor --stages"),
         (["--run", ".", "--deliver"], "is no output folder of a workflow or of a sweep: give one"),

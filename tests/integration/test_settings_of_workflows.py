@@ -14,7 +14,7 @@ from raysq.tasks import TASKS
 from workflows import ac, erac, mrt, vaml
 
 ROOT = Path(__file__).parents[2]
-MODULES = [import_module(f"workflows.{path.stem}") for path in sorted((ROOT / "workflows").glob("*.py"))]
+MODULES = [import_module(f"workflows.{path.stem}") for path in sorted((ROOT / "workflows").glob("[!_]*.py"))]
 RECIPES = [module.RECIPE for module in MODULES if hasattr(module, "RECIPE")]
 WITH_PRESETS = [(recipe, preset) for recipe in RECIPES for preset in recipe.presets]
 

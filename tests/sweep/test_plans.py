@@ -10,7 +10,7 @@ from raysq.sweep.settings import TuneSettings
 from raysq.sweep.space import Arm, Axis, Range, Space
 from workflows.tune import recipe_named, space_named
 
-SPACES = sorted(path.stem for path in Path("tune_spaces").glob("*.py"))
+SPACES = sorted(path.stem for path in Path("tune_spaces").glob("[!_]*.py"))
 TAU = Axis("tau", (0.0, 0.2), keys=("critic.tau", "erac.tau"))
 SPACE = Space(
     "x", "X", (Arm("ERAC", "erac", {"erac.lambda_mle": 0.5}, (TAU,)), Arm("MLE", "mle")), seeds=(1,)

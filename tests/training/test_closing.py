@@ -10,7 +10,7 @@ import torch
 
 from raysq.algorithms import ActorCritic, Algorithm, CriticTraining, Mle, Networks, Reinforce
 from raysq.algorithms.moment import Moment
-from raysq.config import DecodingConfig, NetworkConfig
+from raysq.config import DecodingConfig, NetworkConfig, flatten
 from raysq.data.shards import Corpus
 from raysq.evaluation import Evaluator
 from raysq.rewards import LocalScorer, SentenceBleu
@@ -198,6 +198,29 @@ def test_hypotheses_are_written_by_who_has_a_place_for_them(small_corpus: Corpus
     for split in ("dev", "test"):
         assert (tmp_path / "texts" / f"{split}.txt").read_text() == "a text\n"
     assert closing_scores(ACTOR, evaluator, NO_NETWORKS, None) == scores
+
+
+def test_a_policy_that_a_workflow_planned_has_a_card(train: Any, actor: Path, tmp_path: Path) -> None:
+    """Before its result: what is finished has one. A critic has none."""
+    assert not (actor / "README.md").exists()  # nobody said what it is
+    told: dict[str, Any] = {"stage": "x", "algorithm": "Mle", "seed": 1, "version": "v", "run_id": "r"}
+    told |= {"network": flatten(NETWORK), "decoding": {}, "data": "d", "settings": {"batch_size": 9}}
+    told |= {"reward": {}, "parents": {}}
+    for folder in (tmp_path / "planned", tmp_path / "critic"):
+        folder.mkdir()
+        (folder / "stage.json").write_text(json.dumps(told))
+    train(ACTOR, tmp_path / "planned")
+    card = (tmp_path / "planned" / "README.md").read_text().splitlines()
+    assert card[0] == "# x on demo"
+    assert "6 updates (all of 6 updates done), begun with parameters drawn at random." in "\n".join(card)
+    assert "--x.batch-size 9" in card
+    assert "| BLEU | 0.00 | 0.00 |" in card
+    assert (tmp_path / "planned" / "README.md").stat().st_mtime_ns <= (
+        (tmp_path / "planned" / "result.json").stat().st_mtime_ns
+    )
+    train(CriticTraining(**SCHEDULE, max_length=6), tmp_path / "critic", actor)
+    assert (tmp_path / "critic" / "result.json").exists()
+    assert not (tmp_path / "critic" / "README.md").exists()
 
 
 def test_account() -> None:

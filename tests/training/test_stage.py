@@ -16,7 +16,7 @@ from raysq.data.batches import collate, epoch_batches
 from raysq.data.shards import Corpus
 from raysq.rewards import LocalScorer, SentenceBleu
 from raysq.rewards.settings import RewardSettings
-from raysq.training import checkpoint
+from raysq.training import checkpoint, journal
 from raysq.training.collective import Collective
 from raysq.training.samples import LocalSource
 from raysq.training.spec import StageSpec
@@ -95,6 +95,8 @@ def train(small_corpus: Corpus) -> Callable[..., dict[str, Any]]:
         evaluated: int = 0,
         stop: int = -1,
         checkpoint_seconds: float = 1e9,
+        told: list[tuple[float, float]] | None = None,
+        elastic: bool = False,
     ) -> dict[str, Any]:
         noted: list[str] = [] if events is None else events
 
@@ -111,6 +113,8 @@ def train(small_corpus: Corpus) -> Callable[..., dict[str, Any]]:
             collective=Collective(),
             device="cpu",
             checkpoint_seconds=checkpoint_seconds,
+            observe=lambda updates, tokens: None if told is None else told.append((updates, tokens)),
+            elastic=elastic,
         )
         return run_stage(StageSpec("x", ALGORITHM, folder, seed=1), surroundings)
 
@@ -194,3 +198,24 @@ def test_nothing_is_announced_from_beyond_an_evaluation(train: Any, tmp_path: Pa
         }[ahead]
         expected.append("evaluate")
     assert events == [*expected, "score", "score"]
+
+
+def test_each_update_is_observed_once(train: Any, tmp_path: Path) -> None:
+    told: list[tuple[float, float]] = []
+    train(tmp_path, told=told)
+    assert [updates for updates, _ in told] == [3.0] * 6  # at every evaluation
+    saved = checkpoint.latest(tmp_path / "checkpoints")
+    assert saved is not None
+    assert sum(tokens for _, tokens in told) == saved.state["tokens"] > 0
+
+
+@pytest.mark.parametrize("elastic", [False, True])
+def test_where_learners_may_come_and_go_the_journal_has_their_number(
+    train: Any, tmp_path: Path, elastic: bool
+) -> None:
+    with pytest.raises(Stopped):
+        train(tmp_path, stop=7, checkpoint_seconds=0.0, elastic=elastic)
+    train(tmp_path, evaluated=2, elastic=elastic)
+    records, _ = journal.read(tmp_path / "journal.jsonl")
+    found = [(r.step, r.metrics) for r in records if "learners" in r.metrics]
+    assert found == ([(0, {"learners": 1.0}), (7, {"learners": 1.0})] if elastic else [])

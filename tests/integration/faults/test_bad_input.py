@@ -68,7 +68,7 @@ def the_stage(place: Path) -> Path:
 
 def test_a_missing_data_folder(tmp_path: Path) -> None:
     outcome = train(f"--data-dir={tmp_path / 'nowhere'}", f"--output-dir={tmp_path / 'runs' / 'a'}")
-    assert_one_line(outcome, r"\S*/nowhere holds no prepared data: python workflows/prepare.py .*")
+    assert_one_line(outcome, r"\S*/nowhere holds no prepared data: python \S*/workflows/prepare.py .*")
     assert files(tmp_path) == []
 
 

@@ -1,5 +1,6 @@
 """Two learners on a cluster of two nodes: one of them lost, its node lost, its node taken away on notice."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from raysq.training import journal
 from tests.integration.faults.conftest import (
+    LONG,
     Head,
     Run,
     alive,
@@ -29,6 +32,7 @@ from tests.integration.faults.conftest import (
     statuses,
     within,
 )
+from tests.integration.test_workflow import parameters
 
 pytestmark = pytest.mark.faults
 
@@ -49,6 +53,25 @@ SETTINGS = [
     "--mle.max-decays=1000",
     "--mle.evaluate-every=100",
 ]
+ELASTIC = """
+import sys
+from raysq.cluster import driver
+from raysq.workflow import main
+from workflows.mle import RECIPE
+driver.RESIZE_INTERVAL = 5.0
+sys.exit(main(RECIPE, None))
+"""
+HEAVY = [
+    "--min-learners=1",
+    "--network.hidden-size=128",
+    "--network.embedding-size=128",
+    "--network.dropout=0",
+    "--mle.optimizer=sgd",
+    "--mle.learning-rate=0.6",
+    "--mle.batch-size=150",
+    "--mle.evaluate-every=6",
+]
+"""Updates that take long, so that some are left when a node's learner has ended, seconds after the kill."""
 RAYLET = b"raylet/raylet"
 """In the command line of a node's main process."""
 NOTICE = 8
@@ -213,3 +236,69 @@ def test_a_node_lost_for_good_ends_the_command_and_the_same_command_continues(
         run.finish(again)
     assert_continued(run, "mle")
     assert_same_results(run, undisturbed)
+
+
+@pytest.mark.slow
+def test_with_fewer_learners_it_goes_on_without_a_lost_node(
+    cluster: Cluster, data: Path, tmp_path: Path
+) -> None:
+    """The batches are the same, so the model is that of one learner all along, but for rounding."""
+
+    def run_of(name: str, *more: str) -> Run:
+        place = tmp_path / name
+        place.mkdir()
+        made = mle(cluster, data, place, "-c", ELASTIC)
+        updates = {"mle": 60}
+        return Run(
+            [*made.command, *HEAVY, f"--mle.max-updates={updates['mle']}", *more], updates, made.env, place
+        )
+
+    def result_of(run: Run) -> dict:
+        return json.loads((run.place / "run" / "result.json").read_text())
+
+    alone, run = run_of("alone", "--num-learners=0", "--min-learners=0"), run_of("elastic")
+    with alone.running() as process:
+        alone.finish(process)
+    try:
+        with run.running() as process:
+            at = run.wait_for(process, "mle", 6)
+            assert len(cluster.learners()) == 2
+            cluster.kill(cluster.nodes[-1])
+            run.finish(process)
+    finally:
+        cluster.add_node()
+    lines = run.log.read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith("mle update ") and "learners" in line]
+    first, _, rest = line.removeprefix("mle update ").partition(": ")
+    assert (int(first) >= at, rest) == (True, "goes on with 1 of 2 learners")
+    (entry,) = result_of(run)["stages"]
+    assert (entry["state"], entry["updates"]) == ("finished", 60)
+    theirs = parameters(result_of(alone), "mle")
+    for key, value in parameters(result_of(run), "mle").items():
+        # sixty such updates of one process differ by 1.1e-4 where gradients are accumulated in two parts
+        assert float((value - theirs[key]).norm() / theirs[key].norm()) < 2e-4, key
+    records, _ = journal.read(run.stage("mle") / "journal.jsonl")
+    assert [r.step for r in records if "train/loss_mle" in r.metrics] == [*range(6, 61, 6)]  # none done again
+
+
+@pytest.mark.slow
+def test_a_learner_is_added_on_a_new_node(cluster: Cluster, data: Path, tmp_path: Path) -> None:
+    """It begins with those there is room for."""
+    cluster.kill(cluster.nodes[-1])
+    command = ["-c", ELASTIC, *LONG, "--num-learners=2", "--min-learners=1", "--reuse=never"]
+    command += ["--checkpoint-minutes=0.02", f"--data-dir={data}"]
+    run = Run(command, {"mle": 100000}, cluster.head.attached(), tmp_path)
+    with run.running() as process:
+
+        def said(learners: int) -> bool:
+            return f": goes on with {learners} of 2 learners" in run.log.read_text()
+
+        run.while_it_runs(process, "one learner", lambda: said(1) and run.logged_step("mle") >= 50)
+        cluster.add_node()
+        run.while_it_runs(process, "two learners", lambda: said(2))
+        at = run.logged_step("mle")
+        run.while_it_runs(process, "they go on", lambda: run.logged_step("mle") >= at + 50)
+        assert len(cluster.learners()) == 2
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 143, run.log.read_text()
+    assert_continued(run, "mle")

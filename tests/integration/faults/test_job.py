@@ -1,6 +1,7 @@
 """Jobs on a Ray head of our own: submitted, listed, followed, stopped, as README writes it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,26 @@ def test_a_job_that_finishes_succeeds_and_its_results_outlive_it(head: Head, dat
     assert "succeeded" in head.ray("job", "status", "finishes").stdout
     assert f"results: {output / 'result.json'}" in head.ray("job", "logs", "finishes").stdout
     assert "finishes" in head.ray("job", "list").stderr + head.ray("job", "list").stdout
+
+
+def test_a_job_that_nobody_waits_for_shows_plain_lines_and_ends_with_its_status(
+    head: Head, data: Path
+) -> None:
+    """What `ray job logs` shows has no bars, colours or lines that are written over."""
+    entry = [*MLE, f"--data-dir={data}", "--seed=2", "--mle.max-updates=600", "--mle.evaluate-every=150"]
+    began = head.submit(*entry, options=["--submission-id=quick", "--no-wait"])
+    assert began.returncode == 0, began.stderr
+    head.ray("job", "logs", "--follow", "quick", timeout=600)  # to its end
+    assert "succeeded" in head.ray("job", "status", "quick").stdout
+    log = head.ray("job", "logs", "quick").stdout
+    assert not re.search(r"[\x1b\r]", log.partition("results go to")[2].partition("┏")[0])
+    progress = [line for line in log.splitlines() if line.startswith("mle update ")]
+    news = r": dev BLEU [\d.]+, sample BLEU [\d.]+, perplexity [\d.]+"
+    evaluations = [line for line in progress if "BLEU" in line]
+    for update, line in zip((150, 300, 450, 600), evaluations[-4:], strict=True):
+        left = r" \(at most \d+ (s|min) left\)"
+        assert re.fullmatch(f"mle update {update} of 600({left})?{news}", line), line
+    assert "left)" in evaluations[-1]
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""What sweeps compare, as data."""
