@@ -61,6 +61,7 @@ SETTINGS = {
     "caption": ("workflows.caption", "CaptionSettings"),
     "credit": ("workflows.credit", "CreditSettings"),
     "evaluate": ("workflows.evaluate", "EvaluateSettings"),
+    "export": ("workflows.export", "ExportSettings"),
     "extract_features": ("workflows.extract_features", "ExtractSettings"),
     "prepare": ("raysq.data.settings", "PrepareSettings"),
     "report": ("workflows.report", "ReportSettings"),
