@@ -214,6 +214,7 @@ def test_what_is_lost_of_two_learners_is_replaced_and_nothing_changes(
     assert_same_results(run, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_node_lost_for_good_ends_the_command_and_the_same_command_continues(
     cluster: Cluster, undisturbed: Run, data: Path, tmp_path: Path
 ) -> None:

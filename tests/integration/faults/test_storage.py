@@ -32,7 +32,7 @@ from tests.integration.faults.conftest import (
 
 pytestmark = pytest.mark.faults
 
-UPDATES = {"mle": 300}
+UPDATES = {"mle": 1500}
 SETTINGS = [
     "workflows/mle.py",
     "--num-learners=1",
@@ -47,7 +47,7 @@ SETTINGS = [
     f"--mle.max-updates={UPDATES['mle']}",
     "--mle.max-epochs=1000",
     "--mle.max-decays=1000",
-    "--mle.evaluate-every=100",
+    "--mle.evaluate-every=300",
 ]
 SPACE = """
 from raysq.sweep.space import Arm, Space
@@ -88,6 +88,7 @@ def put_data(data: Path, s3: str) -> str:
     return f"{s3}/data"
 
 
+@pytest.mark.slow
 def test_a_killed_command_goes_on_on_another_machine(
     s3: str, head: Head, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

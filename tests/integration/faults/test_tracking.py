@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from raysq.card import CARD
 from raysq.training import journal
 from tests.integration.faults.conftest import (
     ROOT,
@@ -171,7 +172,7 @@ def assert_everything_arrived(server: Server, run: Run) -> None:
     assert stage.data.params["mle.max_updates"] == str(run.updates["mle"])
     assert workflow.data.params["mle.max_updates"] == str(run.updates["mle"])
     for one, files in (
-        (stage, {"result.json", "stage.json", "hypotheses/dev.txt", "hypotheses/test.txt"}),
+        (stage, {CARD, "result.json", "stage.json", "hypotheses/dev.txt", "hypotheses/test.txt"}),
         (workflow, {"config.json", "manifest.json"}),
     ):
         root = server.artifacts / experiment.experiment_id / one.info.run_id / "artifacts"
