@@ -71,7 +71,7 @@ LAYERS = (
 )
 """Parts of raysq: each imports from its own layer and from those above it in this list."""
 RANKS = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-WHOLE_TESTS = {"integration", "theory", "behaviour", "benchmarks", "every_algorithm", "fuzz", "deploy"}
+WHOLE_TESTS = {"integration", "theory", "benchmarks", "every_algorithm", "fuzz", "deploy"}
 """Folders of tests that mirror no part of the package."""
 WHOLE_FILES = {"test_documentation.py", "test_structure.py", "test_security.py"}
 """Tests of the whole package, likewise."""

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -135,16 +136,28 @@ class Cluster:
 
 
 @contextmanager
-def stopped(processes: set[int]) -> Iterator[None]:
-    """They stand still meanwhile."""
-    for process in processes:
-        os.kill(process, signal.SIGSTOP)
+def slowed(processes: set[int]) -> Iterator[None]:
+    """They work a tenth of the time meanwhile, and so still answer when Ray asks them how they are."""
+
+    def tell(what: signal.Signals) -> None:
+        for process in processes:
+            with suppress(ProcessLookupError):  # ended meanwhile
+                os.kill(process, what)
+
+    def throttle() -> None:
+        while not over.wait(0.05):
+            tell(signal.SIGSTOP)
+            over.wait(0.45)
+            tell(signal.SIGCONT)
+
+    over, thread = threading.Event(), threading.Thread(target=throttle)
+    thread.start()
     try:
         yield
     finally:
-        for process in processes:
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGCONT)
+        over.set()
+        thread.join()
+        tell(signal.SIGCONT)
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +205,7 @@ def test_what_is_lost_of_two_learners_is_replaced_and_nothing_changes(
         before = learners_at(40, 60)
         taken = cluster.nodes[-1]
         assert len(learners(taken.pid)) == 1
-        with stopped(before):  # or a fast machine has done all updates before the deadline
+        with slowed(before):  # or a fast machine has done all updates before the deadline
             ends = cluster.give_notice(taken)
             cluster.add_node()
             time.sleep(max(0.0, ends - time.time()))

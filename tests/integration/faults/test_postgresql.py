@@ -1,6 +1,5 @@
 """Eight trials that log at once to an MLflow server on PostgreSQL: every value is there, and once."""
 
-import http.client
 import json
 import os
 import pwd
@@ -21,6 +20,7 @@ from mlflow import MlflowClient
 
 from tests.integration.faults.conftest import environment, free_ports, running, within
 from tests.integration.faults.postgresql_trial import STEPS, metrics
+from tests.integration.test_mlflow_ui import healthy
 
 pytestmark = pytest.mark.faults
 
@@ -106,17 +106,6 @@ def database() -> Iterator[str]:
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait()
-
-
-def healthy(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
 
 
 @pytest.fixture(scope="module")
